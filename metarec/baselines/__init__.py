@@ -1,0 +1,19 @@
+"""The closed-form floors that every result is set beside."""
+
+from collections.abc import Callable
+
+from metarec.baselines.factorisation import fit_factorisation
+from metarec.baselines.global_mean import fit_global_mean
+from metarec.baselines.item_user_bias import fit_item_user_bias
+from metarec.baselines.user_median import fit_user_median
+from metarec.data.histories import Histories
+from metarec.evaluate.protocol import Predict
+from metarec.task import Catalogue
+
+FLOORS: dict[str, Callable[[Histories, Catalogue], Predict]] = {
+    "global mean": fit_global_mean,
+    "user median": fit_user_median,
+    "item + user bias": fit_item_user_bias,
+    "factorisation + fold-in": fit_factorisation,
+}
+"""Name → what fits it on the training histories and returns the predictor; what it fits is all in float64."""

@@ -1,0 +1,79 @@
+"""Matrix factorisation with fold-in: tastes learned by alternating least squares, a new user's by one ridge."""
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from metarec.baselines.item_user_bias import fit_item_level, user_bias
+from metarec.baselines.least_squares import Ratings, factorise, solve_ridge
+from metarec.data.histories import Histories
+from metarec.evaluate.protocol import Predict
+from metarec.task import Catalogue, TaskBatch
+
+_TRAINING_DAMPING = 5.0
+"""Ratings at the mean added to a training user's bias, as to an item's."""
+
+
+def fit_factorisation(
+    histories: Histories,
+    catalogue: Catalogue,
+    *,
+    rank: int = 10,
+    penalty: float = 5.0,
+    num_sweeps: int = 15,
+    seed: int = 0,
+) -> Predict:
+    """Predict μ + b_item + b_user + p·q, with item factors q from training and the user's factors p from the support.
+
+    The q come from `factorise`, on what μ, b_item and the training users' own biases leave of their ratings. A cold
+    user's b_user and p are fitted to the support, by a damped mean and a ridge regression with q fixed.
+
+    Args:
+        histories: the training side.
+        catalogue: for its number of items.
+        rank: the length of p and q.
+        penalty: λ of both ridges, in squared rating points; it is not multiplied by the number of ratings.
+        num_sweeps: how often users and items are fitted in turn.
+        seed: of the first item factors.
+
+    Source: Koren, Bell and Volinsky, Computer 42 (2009), equation 4.
+    """
+    level = fit_item_level(histories, catalogue)
+    per_head = [
+        factorise(
+            training_residuals(histories, level, head),
+            num_users=len(histories),
+            num_items=len(level),
+            rank=rank,
+            penalty=penalty,
+            num_sweeps=num_sweeps,
+            seed=seed,
+        )
+        for head in range(level.shape[1])
+    ]
+    factors = torch.stack(per_head, dim=1)
+
+    def predict(catalogue: Catalogue, batch: TaskBatch) -> torch.Tensor:
+        support, query = batch.support, batch.query
+        residual = support.target.double() - level[support.item]
+        bias = user_bias(support, residual)[:, None]
+        known = torch.where(support.observed[..., None], factors[support.item], 0)
+        gram = torch.einsum("tshr,tshq->thrq", known, known)
+        moment = torch.einsum("tshr,tsh->thr", known, residual - bias)
+        taste = solve_ridge(gram, moment, penalty)
+        return level[query.item] + bias + torch.einsum("tqhr,thr->tqh", factors[query.item], taste)
+
+    return predict
+
+
+def training_residuals(histories: Histories, level: Float64[Tensor, "items heads"], head: int) -> Ratings:
+    """What the item level and the user's damped bias leave of each observed training target of one head."""
+    rows = np.flatnonzero(histories.observed[:, head])
+    user = torch.from_numpy(histories.row_history[rows])
+    item = torch.from_numpy(histories.item[rows])
+    above = torch.from_numpy(histories.target[rows, head]).double() - level[item, head]
+    bias = torch.bincount(user, above, minlength=len(histories)) / (
+        torch.bincount(user, minlength=len(histories)) + _TRAINING_DAMPING
+    )
+    return Ratings(user, item, above - bias[user])

@@ -1,0 +1,514 @@
+"""Every setting of a job: frozen dataclasses, one per TOML table, checked when they are made.
+
+A knob has one name everywhere: `inner.lr` is the TOML key, the `--set` override, the key in a tune space, the MLflow
+parameter and the word in the error message.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import math
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from metarec.errors import ConfigError
+
+Source = Literal["synthetic", "movielens-100k", "movielens-1m", "tables"]
+
+
+def _require(claim: bool, name: str, value: object, expected: str) -> None:
+    if not claim:
+        raise ConfigError(f"{name} is {value!r}; {expected}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What this run is called and where its randomness starts."""
+
+    name: str = ""
+    """The run's name; empty = a new run with a name of its own. The same name and config go on where they stopped."""
+    seed: int = 0
+    """Where every random choice of the run starts: initial weights, order of tasks, support and query draws."""
+
+    def __post_init__(self) -> None:
+        allowed = self.name == "" or (all(c.isalnum() or c in "-_." for c in self.name) and self.name[0] not in ".-")
+        _require(allowed, "run.name", self.name, "use letters, digits, '-', '_' and '.', not starting with '.' or '-'")
+        _require(self.seed >= 0, "run.seed", self.seed, "use 0 or more")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which ratings, and what is taken for a usable row."""
+
+    source: Source = "synthetic"
+    """Where the ratings come from: the built-in generator, a public dataset's own files, or tables of your own."""
+    path: str = ""
+    """The folder of the source's files; for movielens sources empty = `$METAREC_DATA/ml-100k` or `…/ml-1m`."""
+    min_ratings: int = 12
+    """Users with fewer usable ratings are left out, counted and named in the quarantine file."""
+    max_quarantined: float = 0.01
+    """The share of rows that may be unusable before the job stops."""
+
+    def __post_init__(self) -> None:
+        _require(self.min_ratings >= 1, "data.min_ratings", self.min_ratings, "use 1 or more")
+        share = self.max_quarantined
+        _require(0.0 <= share <= 1.0, "data.max_quarantined", share, "use a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """The built-in generator: planted tastes that follow features, users who differ, and a known best error."""
+
+    num_users: int = 600
+    """Users to generate."""
+    num_items: int = 300
+    """Items to generate."""
+    mean_ratings: float = 40.0
+    """Mean number of ratings of a user; lengths vary around it."""
+    taste_rank: int = 4
+    """Dimensions of the planted tastes."""
+    noise: float = 0.5
+    """Standard deviation, in rating points, of what nobody can predict."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_users", "num_items", "taste_rank"):
+            _require(getattr(self, name) >= 1, f"synthetic.{name}", getattr(self, name), "use 1 or more")
+        _require(self.mean_ratings > 0, "synthetic.mean_ratings", self.mean_ratings, "use more than 0")
+        _require(self.noise >= 0, "synthetic.noise", self.noise, "use 0 or more")
+
+
+@dataclass(frozen=True)
+class TablesConfig:
+    """Tables of your own (`data.source = "tables"`): files under `data.path` and what their columns mean."""
+
+    ratings: str = "ratings.parquet"
+    """The ratings or events: a Parquet or CSV file, or a folder of such files, relative to `data.path`."""
+    users: str = ""
+    """A table with one row a user; empty = none."""
+    items: str = ""
+    """A table with one row an item; empty = none."""
+    user: str = "user_id"
+    """The column of the user id, in the ratings and in the users table."""
+    item: str = "item_id"
+    """The column of the item id, in the ratings and in the items table."""
+    rating: str = "rating"
+    """The column of the rating; empty = plain events, each of which counts as 1."""
+    timestamp: str = "timestamp"
+    """The column of the time in unix seconds; empty = none."""
+    title: str = ""
+    """The column of the items table that names an item to a person; empty = its id."""
+    low: float = 1.0
+    """The lowest rating of the scale."""
+    high: float = 5.0
+    """The highest rating of the scale."""
+    user_features: dict[str, str] = field(default_factory=dict)
+    """Column of the users table → `categorical`, `multi_valued`, `numeric` or `dense`."""
+    item_features: dict[str, str] = field(default_factory=dict)
+    """Column of the items table → the same kinds."""
+    separator: str = "|"
+    """What stands between the values of a multi-valued text column."""
+
+    def __post_init__(self) -> None:
+        for name in ("ratings", "user", "item", "separator"):
+            _require(getattr(self, name) != "", f"tables.{name}", "", "it must not be empty")
+        _require(self.low < self.high, "tables.high", self.high, f"it must be above tables.low ({self.low})")
+        for table in ("user_features", "item_features"):
+            for column, kind in getattr(self, table).items():
+                known = ("categorical", "multi_valued", "numeric", "dense")
+                _require("." not in column, f"tables.{table}", column, "rename the column: its name has a '.'")
+                _require(kind in known, f"tables.{table}.{column}", kind, f"use one of {', '.join(known)}")
+        for side in ("user", "item"):
+            given = bool(getattr(self, f"{side}s")) or not getattr(self, f"{side}_features")
+            _require(given, f"tables.{side}s", "", f"name the table that holds the columns of tables.{side}_features")
+
+
+@dataclass(frozen=True)
+class ProtocolConfig:
+    """Who is cold: which users are kept from training to validate and to test on."""
+
+    name: Literal["user_cold"] = "user_cold"
+    """`user_cold`: validation and test users have no rating in training."""
+    validation: float = 0.1
+    """The share of users to validate on (choices are made on these)."""
+    test: float = 0.1
+    """The share of users to test on (touched once, at the end)."""
+    seed: int = 0
+    """Who is cold; kept apart from `run.seed`, so that several runs are judged on the same users."""
+
+    def __post_init__(self) -> None:
+        for name in ("validation", "test"):
+            share = getattr(self, name)
+            _require(0.0 < share < 1.0, f"protocol.{name}", share, "use a share between 0 and 1")
+        total = self.validation + self.test
+        _require(total < 1.0, "protocol.test", self.test, "protocol.validation + protocol.test must stay below 1")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """How a user's history becomes a support set and a query set."""
+
+    num_query: int = 10
+    """Query ratings of a task, drawn at random; the rest is its support."""
+    max_query: int = 100
+    """The most query ratings of a training task: its query takes what its support leaves, up to this."""
+    max_support: int = 100
+    """The most support ratings of a training task, drawn at random. Evaluation uses all."""
+    subsample_support: bool = True
+    """Whether a training support is cut to a random size, so that every size is met in training."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_query >= 1, "task.num_query", self.num_query, "use 1 or more")
+        _require(self.max_query >= self.num_query, "task.max_query", self.max_query, "use task.num_query or more")
+        _require(self.max_support >= 1, "task.max_support", self.max_support, "use 1 or more")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The recommender."""
+
+    name: str = "melu"
+    """Its name in the registry of models."""
+    embedding_width: int = 32
+    """Width of each feature's embedding."""
+    hidden: tuple[int, ...] = (64,)
+    """Widths of the decision layers."""
+    direct: bool = True
+    """Whether a linear layer leads from the embeddings straight to the prediction, beside the decision layers."""
+    warm_start_rank: int = 10
+    """Dimensions of item id embeddings that start as factors of a matrix factorisation; 0 = none, at most the width."""
+    residual: Literal["bias", "none"] = "bias"
+    """`bias`: predict what item bias and the user's own bias leave over, so that untrained it is the bias floor."""
+    user_bias_damping: float = 5.0
+    """With residual = bias: how many ratings at the mean are added before a user's bias is believed."""
+
+    def __post_init__(self) -> None:
+        _require(self.embedding_width >= 1, "model.embedding_width", self.embedding_width, "use 1 or more")
+        widths_are_positive = all(width >= 1 for width in self.hidden)
+        _require(widths_are_positive, "model.hidden", list(self.hidden), "use widths of 1 or more")
+        _require(self.warm_start_rank >= 0, "model.warm_start_rank", self.warm_start_rank, "use 0 or more")
+        _require(self.user_bias_damping > 0, "model.user_bias_damping", self.user_bias_damping, "use more than 0")
+
+
+@dataclass(frozen=True)
+class AlgorithmConfig:
+    """The meta-learning algorithm."""
+
+    name: str = "maml"
+    """Its name in the registry of algorithms."""
+    adapt: str = "*"
+    """Which of the parameters that a task can adapt it does adapt: shell patterns over their names, between spaces."""
+    first_order: bool = False
+    """Whether the meta-gradient leaves out the derivative of the inner gradient."""
+
+    def __post_init__(self) -> None:
+        _require(self.adapt.strip() != "", "algorithm.adapt", self.adapt, "name at least one pattern, such as '*'")
+
+
+@dataclass(frozen=True)
+class InnerConfig:
+    """Adaptation to one task."""
+
+    lr: float = 0.5
+    """Learning rate of the inner steps; where `learned`, the rate they start from."""
+    steps: int = 3
+    """Number of inner gradient steps."""
+    damping: float = 40.0
+    """Ratings without an error that are added to the support loss, so that few ratings move a user less than many."""
+    learned: bool = True
+    """Whether the outer loop learns an inner rate for each adapted tensor and step (MAML++, Antoniou 2019)."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "inner.lr", self.lr, "use a number above 0")
+        _require(self.steps >= 1, "inner.steps", self.steps, "use 1 or more")
+        _require(self.damping >= 0, "inner.damping", self.damping, "use 0 or more")
+
+
+@dataclass(frozen=True)
+class OuterConfig:
+    """Meta-training."""
+
+    lr: float = 0.003
+    """Learning rate of the outer optimiser (AdamW)."""
+    loss: Literal["squared", "absolute"] = "absolute"
+    """The error of query predictions that meta-training lowers: `absolute` aims at MAE, `squared` at RMSE."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of the outer optimiser."""
+    epochs: int = 12
+    """How often every training user is visited."""
+    decay: Literal["cosine", "constant"] = "cosine"
+    """`cosine`: the outer rate falls to 0 over the run; `constant`: it stays."""
+    clip: float = 10.0
+    """The norm to which a longer meta-gradient is cut."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "outer.lr", self.lr, "use a number above 0")
+        _require(self.weight_decay >= 0, "outer.weight_decay", self.weight_decay, "use 0 or more")
+        _require(self.epochs >= 1, "outer.epochs", self.epochs, "use 1 or more")
+        _require(self.clip > 0, "outer.clip", self.clip, "use a number above 0")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The machines and the rhythm of training."""
+
+    num_workers: int = 2
+    """Data-parallel workers; 0 = in this process, without a process group."""
+    cpus_per_worker: float = 0.0
+    """CPUs that each worker reserves; 0 = fitted to the machine, so that Ray Data keeps room."""
+    use_gpu: bool = False
+    """Whether each worker takes a GPU (NCCL instead of gloo)."""
+    meta_batch: int = 32
+    """Tasks of one outer step over all workers together."""
+    validate_every: int = 1
+    """Epochs between validations."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints to keep beside the best."""
+    max_failures: int = 3
+    """Worker failures after which the run gives up."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_workers >= 0, "train.num_workers", self.num_workers, "use 0 or more")
+        _require(self.cpus_per_worker >= 0, "train.cpus_per_worker", self.cpus_per_worker, "use 0 or more")
+        for name in ("meta_batch", "validate_every", "checkpoint_every", "keep_checkpoints"):
+            _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "use 1 or more")
+        _require(self.max_failures >= 0, "train.max_failures", self.max_failures, "use 0 or more")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How results are measured."""
+
+    support_sizes: tuple[int, ...] = (0, 1, 3, 5, 10)
+    """Support sizes of the adaptation curve; all support ratings are always added."""
+    num_draws: int = 10
+    """Random draws of query and support order for each test user; a user's value is the mean over them."""
+    primary: Literal["mae", "rmse"] = "mae"
+    """The metric by which checkpoints, searches and the gate decide; lower is better."""
+    num_resamples: int = 2000
+    """Bootstrap resamples of users behind an interval."""
+
+    def __post_init__(self) -> None:
+        sizes = self.support_sizes
+        increasing = all(a < b for a, b in itertools.pairwise(sizes)) and all(s >= 0 for s in sizes)
+        _require(increasing, "evaluate.support_sizes", list(sizes), "use increasing numbers of 0 or more")
+        _require(self.num_draws >= 1, "evaluate.num_draws", self.num_draws, "use 1 or more")
+        _require(self.num_resamples >= 100, "evaluate.num_resamples", self.num_resamples, "use 100 or more")
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """Where everything is written."""
+
+    root: str = ""
+    """Path or storage URI of datasets, runs and the embedded store; empty = `$METAREC_HOME` or `~/.metarec`."""
+
+    @property
+    def uri(self) -> str:
+        """The root in force, absolute."""
+        root = self.root or os.environ.get("METAREC_HOME", "") or "~/.metarec"
+        return root if "://" in root else str(Path(root).expanduser().absolute())
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """The MLflow store."""
+
+    uri: str = ""
+    """Empty = `$MLFLOW_TRACKING_URI`, or sqlite under `output.root`."""
+    experiment: str = "metarec"
+    """The MLflow experiment that holds the run."""
+
+    def __post_init__(self) -> None:
+        _require(self.experiment != "", "tracking.experiment", self.experiment, "name an experiment")
+
+
+@dataclass(frozen=True)
+class RegistryConfig:
+    """The model registry."""
+
+    model: str = ""
+    """The registered model's name; empty = `metarec-` and the dataset's name."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a job, one attribute per TOML table."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    tables: TablesConfig = field(default_factory=TablesConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    inner: InnerConfig = field(default_factory=InnerConfig)
+    outer: OuterConfig = field(default_factory=OuterConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
+
+    def __post_init__(self) -> None:
+        needed = self.task.num_query + 1
+        _require(
+            self.data.min_ratings >= needed,
+            "data.min_ratings",
+            self.data.min_ratings,
+            f"a task needs task.num_query ({self.task.num_query}) query ratings and 1 support rating: use {needed} "
+            "or more, or lower task.num_query",
+        )
+
+    @property
+    def dataset_name(self) -> str:
+        """The name of the dataset in paths and in the registry: `synthetic`, `ml-100k`, `ml-1m`, or the folder's."""
+        names = {"synthetic": "synthetic", "movielens-100k": "ml-100k", "movielens-1m": "ml-1m"}
+        return names.get(self.data.source) or Path(self.data.path).name or "tables"
+
+    @property
+    def model_name(self) -> str:
+        """The registered model's name in force."""
+        return self.registry.model or f"metarec-{self.dataset_name}"
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a config from a TOML file and `key=value` overrides, both optional.
+
+    Args:
+        path: a TOML file with one table per attribute of `Config`; settings left out keep their defaults.
+        overrides: such as `inner.lr=0.1`; the value is read as TOML, and as text where that fails.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, a key is unknown, or a value has the wrong type or range.
+    """
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read config {path}: {error.strerror}; name an existing TOML file") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"config {path} is not valid TOML: {error}") from error
+    for override in overrides:
+        _apply_override(document, override)
+    return config_from_dict(document)
+
+
+def config_from_dict(document: Mapping[str, Any]) -> Config:
+    """Build a config from nested tables; the inverse of `config_to_dict`."""
+    built = _build(Config, document, prefix="")
+    assert isinstance(built, Config)
+    return built
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The same config with some settings replaced, by dotted name: `{"inner.lr": 0.1}`."""
+    document = config_to_dict(config)
+    for name, value in values.items():
+        table, _, key = name.partition(".")
+        document.setdefault(table, {})[key] = value
+    return config_from_dict(document)
+
+
+def config_to_dict(config: Config) -> dict[str, dict[str, Any]]:
+    """Nested tables of plain values, every setting included."""
+    document = dataclasses.asdict(config)
+    return {
+        table: {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+        for table, settings in document.items()
+    }
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Every setting by its dotted name, `inner.lr` and so on."""
+    return {
+        f"{table}.{name}": value
+        for table, settings in config_to_dict(config).items()
+        for name, value in settings.items()
+    }
+
+
+def differences(first: Config, second: Config, *, ignore: Sequence[str] = ()) -> list[str]:
+    """The dotted names whose values differ, `ignore` left out."""
+    a, b = flatten(first), flatten(second)
+    return [name for name in a if a[name] != b[name] and name not in ignore]
+
+
+def to_toml(config: Config) -> str:
+    """The config as TOML that `load_config` reads back."""
+    return tomli_w.dumps(config_to_dict(config))
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    table, dot, key = name.strip().partition(".")
+    if not equals or not dot or not key:
+        raise ConfigError(f"override {override!r} is not of the form table.key=value, such as inner.lr=0.1")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    settings: Any = document
+    *tables, leaf = [table, *key.split(".")]
+    for depth, parent in enumerate(tables, start=1):
+        settings = settings.setdefault(parent, {})
+        if not isinstance(settings, dict):
+            place = ".".join(tables[:depth])
+            raise ConfigError(f"override {override!r} looks for a table, but {place} is {settings!r}")
+    settings[leaf] = value
+
+
+def _build(kind: type[Any], document: Mapping[str, Any], prefix: str) -> object:
+    known = {f.name: typing.get_type_hints(kind)[f.name] for f in fields(kind)}
+    unknown = [key for key in document if key not in known]
+    if unknown:
+        _refuse_unknown(f"{prefix}{unknown[0]}", [f"{prefix}{name}" for name in known])
+    return kind(**{key: _convert(known[key], value, f"{prefix}{key}") for key, value in document.items()})
+
+
+def _refuse_unknown(name: str, known: Sequence[str]) -> None:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
+    raise ConfigError(f"unknown setting {name!r}; {hint}")
+
+
+def _convert(kind: Any, value: Any, name: str) -> Any:
+    """Check a TOML value against an annotation; integers pass for floats and lists become tuples."""
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        _require(isinstance(value, Mapping), name, value, "expected a table")
+        return _build(typing.cast(type[Any], kind), value, prefix=f"{name}.")
+    if origin is Literal:
+        choices = typing.get_args(kind)
+        _require(value in choices, name, value, f"use one of {', '.join(map(str, choices))}")
+        return value
+    if origin is tuple:
+        _require(isinstance(value, list | tuple), name, value, "expected a list")
+        item = typing.get_args(kind)[0]
+        return tuple(_convert(item, element, f"{name}[{index}]") for index, element in enumerate(value))
+    if origin is dict:
+        texts = isinstance(value, Mapping) and all(isinstance(v, str) for v in value.values())
+        _require(texts, name, value, "expected a table of texts")
+        return dict(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    assert isinstance(kind, type | types.UnionType), f"no rule for {kind} of {name}"
+    right = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+    if kind is float and right:
+        right = math.isfinite(value)
+    _require(right, name, value, f"expected {_WORDS.get(kind, kind)}")
+    return value
+
+
+_WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}

@@ -1,0 +1,1 @@
+"""From ratings to streams of user tasks."""

@@ -1,0 +1,184 @@
+"""A prepared dataset as it lies on storage: tasks in Parquet, users and items beside them, and a manifest.
+
+::
+
+    manifest.json            schema, counts, protocol, checksums; written last
+    train/part-00000.parquet validation/… test/…    one row a user: `histories.task_schema`
+    users.parquet            by user index: id, feature.<name>
+    items.parquet            by item index: id, title, training_ratings, bias.<head>, feature.<name>
+    quarantine/*.parquet     the rows that could not be used, with their reasons
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from metarec import storage
+from metarec.data.histories import Histories, concatenate, from_table
+from metarec.errors import StorageError
+from metarec.schema import FeatureField, Schema, Side, Split
+from metarec.task import Catalogue
+
+KIND = "dataset"
+FEATURE, BIAS = "feature.", "bias."
+"""Prefixes of columns of users.parquet and items.parquet."""
+
+
+class Part(NamedTuple):
+    """One file of tasks.
+
+    Attributes:
+        uri: of the file.
+        num_tasks: its rows.
+        sha256: of its bytes.
+    """
+
+    uri: str
+    num_tasks: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset; `open_dataset` makes it.
+
+    Attributes:
+        uri: its folder.
+        manifest: what `manifest.json` says.
+        schema: its fields and heads.
+    """
+
+    uri: str
+    manifest: Mapping[str, Any]
+    schema: Schema
+
+    @property
+    def name(self) -> str:
+        """What the dataset is called, such as `ml-100k`."""
+        return str(self.manifest["name"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the source's content and of the settings that shape the dataset."""
+        return str(self.manifest["fingerprint"])
+
+    def parts(self, split: Split) -> list[Part]:
+        """The files of a split; a task's index counts through them in this order."""
+        entries = self.manifest["splits"][split]
+        return [Part(storage.join(self.uri, entry["file"]), entry["num_tasks"], entry["sha256"]) for entry in entries]
+
+    def num_tasks(self, split: Split) -> int:
+        """The number of users of a split."""
+        return sum(part.num_tasks for part in self.parts(split))
+
+    def histories(self, split: Split) -> Histories:
+        """All histories of a split.
+
+        Raises:
+            StorageError: a file is missing or damaged.
+        """
+        return concatenate([read_part(part) for part in self.parts(split)])
+
+    def catalogue(self) -> Catalogue:
+        """The features and biases of all users and items, numbers as float32.
+
+        Raises:
+            StorageError: a file is missing or damaged.
+        """
+        items = self.table("item")
+        biases = [items[BIAS + head.name].to_numpy() for head in self.schema.heads]
+        return Catalogue(
+            user_features=_features(self.table("user"), self.schema.user_fields),
+            item_features=_features(items, self.schema.item_fields),
+            offset=torch.tensor(self.manifest["offset"], dtype=torch.float32),
+            item_bias=torch.from_numpy(np.stack(biases, axis=1).astype(np.float32)),
+        )
+
+    def item_ids(self) -> list[str]:
+        """Raw item ids by index."""
+        return self.table("item")["id"].to_pylist()
+
+    def item_titles(self) -> list[str]:
+        """Item titles by index; the id where there is none."""
+        return self.table("item")["title"].to_pylist()
+
+    def user_ids(self) -> list[str]:
+        """Raw user ids by index."""
+        return self.table("user")["id"].to_pylist()
+
+    def table(self, side: Side) -> pa.Table:
+        """users.parquet or items.parquet.
+
+        Raises:
+            StorageError: the file is missing or damaged.
+        """
+        name = f"{side}s.parquet"
+        return read_parquet(storage.join(self.uri, name), self.manifest["files"][name]["sha256"])
+
+
+def open_dataset(uri: str) -> Dataset:
+    """Open a prepared dataset.
+
+    Raises:
+        StorageError: there is none, its manifest is damaged, or it was written in another format version.
+    """
+    manifest = storage.read_manifest(uri, KIND)
+    return Dataset(uri, manifest, Schema.from_json(manifest["schema"]))
+
+
+def read_part(part: Part) -> Histories:
+    """The histories of one file, every byte checked.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+    """
+    return from_table(read_parquet(part.uri, part.sha256))
+
+
+def read_parquet(uri: str, sha256: str) -> pa.Table:
+    """A Parquet file whose bytes have this SHA-256.
+
+    Raises:
+        StorageError: the file is missing or its bytes are others.
+    """
+    content = storage.read_bytes(uri)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise StorageError(
+            f"{uri} is damaged: its {len(content)} bytes do not match the checksum in {storage.MANIFEST}; delete the "
+            "dataset's folder and prepare it again"
+        )
+    return pq.read_table(pa.BufferReader(content))
+
+
+def write_parquet(uri: str, table: pa.Table, *, rows_per_group: int | None = None) -> dict[str, Any]:
+    """Write a Parquet file, all or nothing, with a checksum on every page.
+
+    Returns:
+        Its `bytes` and `sha256`, for the manifest.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=rows_per_group, write_page_checksum=True)
+    content = sink.getvalue().to_pybytes()
+    storage.write_bytes(uri, content)
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def feature_column(values: np.ndarray) -> pa.Array:
+    """Encoded features `[n, width]` as a column: fixed-size lists of `width`."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+
+def feature_values(table: pa.Table, field: FeatureField) -> np.ndarray:
+    """The inverse of `feature_column`, for a field of users.parquet or items.parquet; a copy that can be written to."""
+    flat = table[FEATURE + field.name].combine_chunks().flatten().to_numpy()
+    return np.array(flat).reshape(table.num_rows, field.width)
+
+
+def _features(table: pa.Table, fields: tuple[FeatureField, ...]) -> dict[str, torch.Tensor]:
+    return {field.name: torch.from_numpy(feature_values(table, field)) for field in fields}

@@ -1,0 +1,86 @@
+"""From clean rows of whole users to their histories: duplicates resolved, short users left out, oldest rating first."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int64
+
+from metarec.data import quarantine
+from metarec.data.cleaning import PART, Cleaned
+from metarec.data.histories import TARGET, task_schema
+from metarec.data.source import ITEM, ROW, TIMESTAMP, USER
+
+_NO_TIME = np.int64(-1)
+"""Stands for an unknown time, so that it sorts first."""
+
+
+def group_ratings(rows: pa.Table, *, min_ratings: int, files: Sequence[str]) -> Cleaned:
+    """Keep the latest rating of each (user, item) pair and the users who have enough of them.
+
+    Args:
+        rows: `Cleaned.usable` of several parts; all rows of a user are here.
+        min_ratings: users with fewer pairs are put aside.
+        files: the file of each part.
+
+    Returns:
+        The kept rows sorted by user, time (unknown first) and place, and the others for the quarantine.
+    """
+    user, item = _codes(rows[USER]), _codes(rows[ITEM])
+    time = pc.fill_null(rows[TIMESTAMP], _NO_TIME).to_numpy()
+    part, row = rows[PART].to_numpy(), rows[ROW].to_numpy()
+    by_pair = np.lexsort((row, part, time, item, user))
+    same_as_next = (np.diff(user[by_pair]) == 0) & (np.diff(item[by_pair]) == 0)
+    duplicate = np.zeros(len(user), bool)
+    duplicate[by_pair[:-1][same_as_next]] = True
+    ratings = np.bincount(user[~duplicate], minlength=int(user.max(initial=-1)) + 1)
+    short = ~duplicate & (ratings[user] < min_ratings)
+    by_time = np.lexsort((row, part, time, user))
+    kept = by_time[~(duplicate | short)[by_time]]
+    reason = np.where(duplicate, quarantine.DUPLICATE, quarantine.TOO_FEW)
+    aside = np.flatnonzero(duplicate | short)
+    return Cleaned(rows.take(pa.array(kept)), _quarantine(rows.take(pa.array(aside)), reason[aside], files))
+
+
+def to_tasks(
+    rows: pa.Table, heads: Sequence[str], *, user: Int64[np.ndarray, " rows"], item: Int64[np.ndarray, " rows"]
+) -> pa.Table:
+    """One row a user, in the schema of prepared tasks.
+
+    Args:
+        rows: kept rows; those of a user stand together, oldest first.
+        heads: the names of the heads.
+        user: each row's user index.
+        item: each row's item index.
+    """
+    start = np.flatnonzero(np.diff(user, prepend=-1))
+    offsets = pa.array(np.append(start, len(user)).astype(np.int32))
+
+    def as_lists(values: pa.Array | pa.ChunkedArray) -> pa.ListArray:
+        values = pa.chunked_array([values]) if isinstance(values, pa.Array) else values
+        return pa.ListArray.from_arrays(offsets, pa.concat_arrays([pa.array([], values.type), *values.chunks]))
+
+    columns = [pa.array(user[start]), as_lists(pa.array(item)), as_lists(rows[TIMESTAMP])]
+    columns += [as_lists(rows[TARGET + head].cast(pa.float32())) for head in heads]
+    return pa.table(columns, schema=task_schema(heads))
+
+
+def _codes(column: pa.ChunkedArray) -> Int64[np.ndarray, " rows"]:
+    """Texts as whole numbers, equal where the texts are equal."""
+    encoded = pc.dictionary_encode(column).unify_dictionaries()
+    indices = [chunk.indices.to_numpy() for chunk in encoded.chunks]
+    return np.concatenate([np.zeros(0, np.int64), *indices]).astype(np.int64)
+
+
+def _quarantine(rows: pa.Table, reason: np.ndarray, files: Sequence[str]) -> pa.Table:
+    head = next(name for name in rows.column_names if name.startswith(TARGET))
+    return quarantine.put_aside(
+        file=pa.array(files, pa.string()).take(rows[PART].combine_chunks()),
+        row=rows[ROW],
+        user=rows[USER],
+        item=rows[ITEM],
+        rating=rows[head],
+        timestamp=rows[TIMESTAMP],
+        reason=pa.array(reason, pa.string()),
+    )

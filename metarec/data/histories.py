@@ -1,0 +1,96 @@
+"""The ratings of many users, one history after the other: how prepared tasks look in memory and in Parquet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float32, Int64
+
+TARGET = "target."
+"""Prefix of the Parquet columns that hold a head's targets: `target.rating`, …"""
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """Ragged histories: history h holds the rows `offsets[h]` to `offsets[h + 1]`, oldest first.
+
+    Attributes:
+        user: each history's user, an index into the catalogue.
+        offsets: where each history starts, and the end of the last.
+        item: each row's item, an index into the catalogue.
+        target: what the user gave, per head; 0 where not observed.
+        observed: whether the head was observed.
+    """
+
+    user: Int64[np.ndarray, " histories"]
+    offsets: Int64[np.ndarray, " histories_and_one"]
+    item: Int64[np.ndarray, " rows"]
+    target: Float32[np.ndarray, "rows heads"]
+    observed: Bool[np.ndarray, "rows heads"]
+
+    def __len__(self) -> int:
+        """The number of histories."""
+        return len(self.user)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " histories"]:
+        """Rows of each history."""
+        return np.diff(self.offsets)
+
+    @property
+    def row_history(self) -> Int64[np.ndarray, " rows"]:
+        """Which history each row belongs to."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def take(self, indices: Int64[np.ndarray, " taken"]) -> "Histories":
+        """Some histories, in the order of `indices`."""
+        lengths = self.lengths[indices]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Histories(self.user[indices], offsets, self.item[rows], self.target[rows], self.observed[rows])
+
+
+def task_schema(heads: Sequence[str]) -> pa.Schema:
+    """The Parquet schema of prepared tasks: one row a user, parallel lists, oldest rating first.
+
+    Columns: `user` (index into users.parquet), `item` (indices into items.parquet), `timestamp` (unix seconds, null
+    where unknown) and for each head `target.<head>` (null where not observed).
+    """
+    columns = [("user", pa.int64()), ("item", pa.list_(pa.int64())), ("timestamp", pa.list_(pa.int64()))]
+    return pa.schema(columns + [(TARGET + head, pa.list_(pa.float32())) for head in heads])
+
+
+def from_table(table: pa.Table) -> Histories:
+    """Histories of a table of `task_schema`; lists are parallel, none is null."""
+    table = table.combine_chunks()
+    if table.num_rows == 0:
+        heads = sum(name.startswith(TARGET) for name in table.column_names)
+        empty = np.zeros(0, np.int64)
+        return Histories(
+            empty, np.zeros(1, np.int64), empty, np.zeros((0, heads), np.float32), np.zeros((0, heads), bool)
+        )
+    items = table["item"].chunk(0)
+    offsets = items.offsets.to_numpy().astype(np.int64)
+    values = [table[name].chunk(0).flatten() for name in table.column_names if name.startswith(TARGET)]
+    observed = np.stack([v.is_valid().to_numpy(zero_copy_only=False) for v in values], axis=1)
+    target = np.stack([v.fill_null(0.0).to_numpy(zero_copy_only=False) for v in values], axis=1)
+    return Histories(
+        user=table["user"].to_numpy().astype(np.int64),
+        offsets=offsets - offsets[0],
+        item=items.flatten().to_numpy().astype(np.int64),
+        target=target.astype(np.float32),
+        observed=observed,
+    )
+
+
+def concatenate(parts: Sequence[Histories]) -> Histories:
+    """Several histories as one, in order; at least one part is needed."""
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Histories(
+        user=np.concatenate([part.user for part in parts]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        item=np.concatenate([part.item for part in parts]),
+        target=np.concatenate([part.target for part in parts]),
+        observed=np.concatenate([part.observed for part in parts]),
+    )

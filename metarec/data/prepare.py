@@ -1,0 +1,248 @@
+"""Ratings to a task dataset: Ray Data runs the steps of `stages.py`, and this decides what lies between them.
+
+Between reading and grouping: whether too many rows could not be used. Between grouping and writing: the index and the
+split of every user. At the end: fields and biases fitted on the training side, the audit, and the manifest, which makes
+the dataset whole.
+"""
+
+import functools
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import ray.data
+
+import metarec.errors
+from metarec import storage
+from metarec.config import Config, config_to_dict
+from metarec.data import quarantine
+from metarec.data.audit import audit, require_clean
+from metarec.data.dataset import KIND, Dataset, open_dataset, write_parquet
+from metarec.data.identifiers import sort_ids
+from metarec.data.protocols import split_users
+from metarec.data.sides import Sides, fit_sides, read_sides
+from metarec.data.source import Source
+from metarec.data.sources import open_source
+from metarec.data.stages import Workshop
+from metarec.errors import DataError, MetarecError
+from metarec.schema import FORMAT_VERSION, SPLITS, Schema, Split
+
+ROWS_PER_BUCKET = 500_000
+"""About so many ratings are grouped at once."""
+MAX_BUCKETS = 256
+CPUS_PER_TASK = 0.5
+"""Of each Ray Data task; small, so that preparation finds room on any cluster."""
+Progress = Callable[[str], None]
+
+
+def prepare(config: Config, *, progress: Progress) -> Dataset:
+    """Prepare the dataset that a config describes, or open it where that was done before.
+
+    Args:
+        config: `data`, the source's own table and `protocol` shape the dataset; it lies under `output.root`.
+        progress: is told what happens, a line at a time.
+
+    Raises:
+        DataError: a file, a column or too many rows cannot be used, or a split would be empty.
+        LeakError: the audit found that training would see what it is judged on.
+        StorageError: the output cannot be written, or what was prepared before is damaged.
+    """
+    source = open_source(config)
+    fingerprint = _fingerprint(config, source)
+    uri = _uri(config, fingerprint)
+    if storage.exists(storage.join(uri, storage.MANIFEST)):
+        dataset = open_dataset(uri)
+        progress(f"dataset {dataset.name} is prepared already: {uri}")
+        return dataset
+    parts = source.parts()
+    rows = sum(part.num_rows for part in parts)
+    progress(f"preparing {config.dataset_name}: about {rows:,} ratings in {len(parts)} part(s) -> {uri}")
+    scratch = storage.join(uri, f"scratch-{uuid.uuid4().hex[:8]}")
+    buckets = min(max(1, round(rows / ROWS_PER_BUCKET)), MAX_BUCKETS)
+    workshop = Workshop(source, parts, uri, scratch, buckets, config.data.min_ratings)
+    try:
+        return _prepare(config, workshop, fingerprint, progress)
+    finally:
+        storage.delete(scratch)
+
+
+def dataset_uri(config: Config) -> str:
+    """Where the dataset of a config lies or will lie; the source's files are read to tell.
+
+    Raises:
+        DataError: a file of the source is missing.
+    """
+    return _uri(config, _fingerprint(config, open_source(config)))
+
+
+class _Written(NamedTuple):
+    """What of a dataset stands before fields are fitted: its tasks.
+
+    Attributes:
+        users, items: ids in the order of their indices.
+        files: of each split, the entries for the manifest.
+        counts: of rows read and put aside.
+    """
+
+    users: pa.Array
+    items: pa.Array
+    files: Mapping[Split, Sequence[Mapping[str, Any]]]
+    counts: Mapping[str, Any]
+
+
+def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Progress) -> Dataset:
+    sides = read_sides(workshop.source)
+    written = _write_tasks(config, workshop, sides, progress)
+    manifest = _fit(workshop, sides, written) | {
+        "format_version": FORMAT_VERSION,
+        "kind": KIND,
+        "name": config.dataset_name,
+        "fingerprint": fingerprint,
+        "source": workshop.source.describe(),
+        "config": _shaping_tables(config),
+        "splits": written.files,
+    }
+    dataset = Dataset(workshop.uri, manifest, Schema.from_json(manifest["schema"]))
+    checks = audit(dataset)
+    require_clean(checks)
+    storage.write_bytes(storage.join(workshop.uri, storage.MANIFEST), json.dumps(manifest, indent=1).encode())
+    totals = manifest["counts"]["splits"]
+    shares = ", ".join(f"{total['tasks']:,} {split}" for split, total in totals.items())
+    ratings = sum(total["ratings"] for total in totals.values())
+    progress(
+        f"prepared {len(written.users):,} users ({shares}), {len(written.items):,} items, {ratings:,} ratings; "
+        f"{len(checks)} claims of the audit hold"
+    )
+    return open_dataset(workshop.uri)
+
+
+def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Progress) -> _Written:
+    """The three parallel steps, and what is decided between them."""
+    read = _run(workshop.read_and_clean, [{"number": number} for number in range(len(workshop.parts))])
+    summary = _check_rows(config, workshop, read, sides)
+    num_rows = sum(part["rows"] for part in read)
+    progress(f"read {num_rows:,} rows; grouping them by user")
+    grouped = _run(workshop.group_bucket, _bucket_arguments(read))
+    summary = quarantine.merge([summary, *(bucket["quarantined"] for bucket in grouped)])
+    users = sort_ids(pa.array([user for bucket in grouped for user in bucket["users"]], pa.string()))
+    if len(users) == 0:
+        raise DataError(
+            f"no user of {config.dataset_name} has {config.data.min_ratings} usable ratings (data.min_ratings); lower "
+            f"it or give more ratings; all rows are in {_quarantine_uri(workshop)} with their reasons"
+        )
+    items = sides.item_ids([item for part in read for item in part["items"]])
+    write = functools.partial(
+        workshop.write_bucket, users=users, items=items, splits=split_users(len(users), config.protocol)
+    )
+    entries = _run(write, [{"bucket": argument["bucket"]} for argument in _bucket_arguments(read)])
+    counts = {
+        "rows": num_rows,
+        "quarantined": {reason: entry["count"] for reason, entry in summary.items()},
+        "left_out_users": sum(bucket["short_users"] for bucket in grouped),
+    }
+    files = {split: [entry[split] for entry in entries if split in entry] for split in SPLITS}
+    return _Written(users, items, files, counts)
+
+
+def _fit(workshop: Workshop, sides: Sides, written: _Written) -> dict[str, Any]:
+    """Fit fields and biases on the training side and write users and items; entries of the manifest."""
+    heads = workshop.source.heads()
+    draft = Dataset(workshop.uri, {"splits": written.files}, Schema((), (), heads))
+    train = draft.histories("train")
+    fitted = fit_sides(sides, train, heads=heads, users=written.users, items=written.items)
+    totals = {
+        split: {name: sum(entry[f"num_{name}"] for entry in entries) for name in ("tasks", "ratings")}
+        for split, entries in written.files.items()
+    }
+    sizes = {"users": len(written.users), "items": len(written.items)}
+    files = {name: write_parquet(storage.join(workshop.uri, name), table) for name, table in fitted.tables.items()}
+    return {
+        "schema": fitted.schema.to_json(),
+        "offset": fitted.offset,
+        "counts": {**written.counts, **sizes, "splits": totals},
+        "files": files,
+    }
+
+
+def _check_rows(
+    config: Config, workshop: Workshop, read: Sequence[Mapping[str, Any]], sides: Sides
+) -> dict[str, dict[str, Any]]:
+    """The summary of the quarantine so far; too many unusable rows, or no usable one, end the preparation."""
+    limit, place = config.data.max_quarantined, _quarantine_uri(workshop)
+    for side, aside in sides.quarantined.items():
+        if aside.num_rows:
+            write_parquet(storage.join(place, f"{side}s.parquet"), aside)
+        rows = sides.num_rows[side]
+        what = f"rows of the {side}s table"
+        quarantine.check_share(quarantine.summarise(aside), num_rows=rows, limit=limit, what=what, place=place)
+    summary = quarantine.merge([part["quarantined"] for part in read])
+    rows = sum(part["rows"] for part in read)
+    if rows == 0:
+        raise DataError(f"the ratings of {config.dataset_name} have no row; give a file with ratings")
+    quarantine.check_share(summary, num_rows=rows, limit=limit, what="ratings", place=place)
+    return quarantine.merge([summary, *(quarantine.summarise(aside) for aside in sides.quarantined.values())])
+
+
+def _bucket_arguments(read: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each bucket that has rows, its number and the parts that its rows came from."""
+    buckets = sorted({bucket for part in read for bucket in part["buckets"]})
+    return [{"bucket": b, "parts": [i for i, part in enumerate(read) if b in part["buckets"]]} for b in buckets]
+
+
+def _quarantine_uri(workshop: Workshop) -> str:
+    return storage.join(workshop.uri, quarantine.FOLDER)
+
+
+def _uri(config: Config, fingerprint: str) -> str:
+    return storage.join(config.output.uri, "datasets", f"{config.dataset_name}-{fingerprint[:12]}")
+
+
+def _fingerprint(config: Config, source: Source) -> str:
+    content = {"format": FORMAT_VERSION, "source": source.content_hash(), "config": _shaping_tables(config)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _shaping_tables(config: Config) -> dict[str, Any]:
+    """The settings that the dataset follows from; where its files lie is none of them."""
+    tables = config_to_dict(config)
+    own = [config.data.source] if config.data.source in tables else []
+    shaping = {name: tables[name] for name in ("data", "protocol", *own)}
+    shaping["data"].pop("path")
+    return shaping
+
+
+def _run(step: Callable[..., dict[str, Any]], arguments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Run a step for each set of arguments on Ray Data and return the results in order.
+
+    Raises:
+        MetarecError: what the step raised, of the same class.
+    """
+    if not arguments:
+        return []
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    # One block a row and no reading: a read task of ray.data.range would ask for a whole CPU.
+    numbers = ray.data.from_arrow([pa.table({"id": [number]}) for number in range(len(arguments))])
+    rows = numbers.map_batches(
+        functools.partial(_apply, step, list(arguments)), batch_size=1, batch_format="pyarrow", num_cpus=CPUS_PER_TASK
+    )
+    results = {row["id"]: json.loads(row["result"]) for row in rows.take_all()}
+    for result in results.values():
+        if "error" in result:
+            kind: type[MetarecError] = getattr(metarec.errors, result["error"])
+            raise kind(result["message"])
+    return [results[number]["value"] for number in range(len(arguments))]
+
+
+def _apply(step: Callable[..., dict[str, Any]], arguments: Sequence[Mapping[str, Any]], ids: pa.Table) -> pa.Table:
+    """One row a call; an error of the input travels as a value, for Ray Data keeps no class of what is raised."""
+    results = []
+    for number in ids["id"].to_pylist():
+        try:
+            result: dict[str, Any] = {"value": step(**arguments[number])}
+        except MetarecError as error:
+            result = {"error": type(error).__name__, "message": error.message}
+        results.append(json.dumps(result))
+    return pa.table({"id": ids["id"], "result": pa.array(results, pa.large_string())})

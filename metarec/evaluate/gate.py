@@ -1,0 +1,65 @@
+"""The gate: whether a model may become champion."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metarec.evaluate.evaluation import Evaluation, finite_or_none
+from metarec.evaluate.interval import Interval
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of a candidate.
+
+    Attributes:
+        passed: better than every opponent, beyond the interval.
+        reasons: for each opponent that it does not beat, a sentence; none where it passed.
+        opponents: name → candidate minus opponent on the primary metric, below 0 where the candidate is better.
+    """
+
+    passed: bool
+    reasons: tuple[str, ...]
+    opponents: Mapping[str, Interval]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain dictionaries; an interval's end that is not finite is null."""
+        return {
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "opponents": {
+                name: {end: finite_or_none(value) for end, value in interval._asdict().items()}
+                for name, interval in self.opponents.items()
+            },
+        }
+
+
+def judge(
+    evaluation: Evaluation, *, candidate: str, opponents: Sequence[str], primary: str, num_resamples: int
+) -> Verdict:
+    """Pass a candidate that is better than every opponent with all support ratings, beyond the paired interval.
+
+    Args:
+        evaluation: of the candidate and the opponents on the same tasks.
+        candidate: who wants to pass.
+        opponents: whom it has to beat, at least one.
+        primary: the metric, lower is better: `mae` or `rmse`.
+        num_resamples: bootstrap resamples of users behind each interval.
+    """
+    assert opponents, "a gate without an opponent lets everything through"
+    assert primary in ("mae", "rmse"), f"lower is not better for {primary}"
+    intervals = {
+        name: evaluation.compare(candidate, name, metric=primary, num_resamples=num_resamples) for name in opponents
+    }
+    lost = {name: interval for name, interval in intervals.items() if not interval.high < 0}
+    reasons = tuple(_reason(evaluation, candidate, name, primary, interval) for name, interval in lost.items())
+    return Verdict(passed=not lost, reasons=reasons, opponents=intervals)
+
+
+def _reason(evaluation: Evaluation, candidate: str, opponent: str, primary: str, interval: Interval) -> str:
+    own, other = (evaluation.value(name, "all", primary) for name in (candidate, opponent))
+    return (
+        f"{primary} {own:.4f} of {candidate} is not below the {other:.4f} of {opponent} beyond chance: difference "
+        f"{interval.difference:+.4f}, 95 % interval {interval.low:+.4f} to {interval.high:+.4f} over "
+        f"{len(evaluation.users)} users"
+    )

@@ -1,0 +1,1 @@
+"""Recommenders, one file each; they know no dataset."""

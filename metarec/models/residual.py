@@ -1,0 +1,42 @@
+"""What a recommender need not learn: the item's bias and the user's own, so that it predicts only what they leave over.
+
+The base of a row is offset + b_item + b_user with
+
+    b_user = Σ_s (target_s - offset - b_item(s)) / (damping + n),    over the n support rows that the row may see.
+
+With a decision that is zero the prediction is the item + user bias floor, at every support size.
+Source: the baseline estimates of Koren, "Factorization meets the neighborhood" (KDD 2008), section 2.1.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarec.contracts import Context
+from metarec.task import Catalogue, Rows
+
+
+def item_base(catalogue: Catalogue, rows: Rows) -> Float[Tensor, "*tasks rows heads"]:
+    """offset + b_item of each row; a training user's b_item is the one fitted without the user's fold."""
+    bias = catalogue.item_bias[rows.item]
+    if len(catalogue.user_fold):
+        fold = catalogue.user_fold[rows.user]
+        held_out = catalogue.held_out_bias[fold.clamp(min=0), rows.item]
+        bias = torch.where((fold >= 0)[..., None], held_out, bias)
+    return catalogue.offset + bias
+
+
+def user_bias(
+    context: Context, support_base: Float[Tensor, "support heads"], damping: float
+) -> Float[Tensor, "rows heads"]:
+    """b_user for each row of one task, from the support rows that the row may see.
+
+    Args:
+        context: the support and who may see which of its rows.
+        support_base: `item_base` of the support rows.
+        damping: ratings at the mean that are added before the bias is believed; above 0.
+    """
+    weight = context.support.observed.to(support_base.dtype)
+    visible = context.visible.to(support_base.dtype)
+    total = visible @ ((context.support.target - support_base) * weight)
+    return total / (visible @ weight + damping)

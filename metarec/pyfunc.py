@@ -1,0 +1,54 @@
+"""The model from code that `mlflow models serve` and `mlflow.pyfunc.load_model` run.
+
+MLflow copies this file into the model and executes it there, which sets the model: the one module of the library whose
+import has an effect. The weights and items come from the bundle beside it.
+"""
+
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from metarec import storage
+from metarec.learner import BUNDLE, Learner
+
+
+class MetarecModel(PythonModel):
+    """Recommendations for users, each given by a few ratings."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the learner from the bundle, every byte checked."""
+        _, files = storage.read_bundle(context.artifacts[BUNDLE], "model")
+        self.learner = Learner.from_files(files)
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """One row a user: `items`, `titles` and `scores`, best first.
+
+        Args:
+            context: unused; the learner is loaded.
+            model_input: a row a user; `support_items` (ids) and `support_ratings` are lists of one length.
+            params: `k`, how many items to recommend, 10 if left out.
+
+        Raises:
+            RequestError: an item is unknown, a rating is outside the scale, or k is too large.
+        """
+        del context
+        k = int((params or {}).get("k", 10))
+        supports = zip(model_input["support_items"], model_input["support_ratings"], strict=True)
+        lists = [
+            self.learner.adapt([(str(i), float(r)) for i, r in zip(items, ratings, strict=True)]).recommend(k)
+            for items, ratings in supports
+        ]
+        return pd.DataFrame(
+            {
+                "items": [[each.item for each in best] for best in lists],
+                "titles": [[each.title for each in best] for best in lists],
+                "scores": [[each.score for each in best] for best in lists],
+            }
+        )
+
+
+set_model(MetarecModel())

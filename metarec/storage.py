@@ -1,0 +1,209 @@
+"""Files on a path or a storage URI: atomic writes, and folders that prove themselves whole.
+
+A *bundle* is a folder whose `manifest.json` lists the size and SHA-256 of every other file and is written last: without
+it, or with a byte changed, the folder is refused. Checkpoints and models are bundles.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from pyarrow import fs
+
+from metarec.errors import StorageError
+from metarec.schema import FORMAT_VERSION
+
+MANIFEST = "manifest.json"
+
+
+def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """The pyarrow file system of a path or URI, and the path within it.
+
+    Raises:
+        StorageError: the scheme is unknown or the file system cannot be reached.
+    """
+    try:
+        if "://" in uri:
+            return fs.FileSystem.from_uri(uri)
+        return fs.LocalFileSystem(), os.path.abspath(uri)
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise StorageError(f"cannot open storage {uri}: {error}; use a path, file://, s3:// or gs://") from error
+
+
+def join(uri: str, *names: str) -> str:
+    """A path or URI below another."""
+    return "/".join([uri.rstrip("/"), *names])
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there."""
+    filesystem, path = open_filesystem(uri)
+    return bool(filesystem.get_file_info(path).type != fs.FileType.NotFound)
+
+
+def list_names(uri: str) -> list[str]:
+    """The names of the files and folders in a folder, sorted; none where the folder is missing."""
+    filesystem, path = open_filesystem(uri)
+    entries = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(entry.base_name for entry in entries)
+
+
+def read_bytes(uri: str) -> bytes:
+    """A whole file.
+
+    Raises:
+        StorageError: it is missing or cannot be read.
+    """
+    filesystem, path = open_filesystem(uri)
+    try:
+        with filesystem.open_input_stream(path, compression=None) as stream:
+            return bytes(stream.read())
+    except OSError as error:
+        raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write a file so that readers see all of it or none: on a local disk by rename after fsync.
+
+    Raises:
+        StorageError: it cannot be written (no permission, no space); what stood there before still stands.
+    """
+    filesystem, path = open_filesystem(uri)
+    local = isinstance(filesystem, fs.LocalFileSystem)
+    target = f"{path}.{uuid.uuid4().hex[:8]}.tmp" if local else path
+    try:
+        filesystem.create_dir(os.path.dirname(path), recursive=True)
+        with filesystem.open_output_stream(target, compression=None) as stream:
+            stream.write(content)
+        if local:
+            _sync(target)
+            os.replace(target, path)
+            _sync(os.path.dirname(path))
+    except OSError as error:
+        if local:
+            with contextlib.suppress(OSError):
+                os.unlink(target)
+        raise StorageError(f"cannot write {uri}: {_reason(error)}; free space or choose another output.root") from error
+
+
+def delete(uri: str) -> None:
+    """Remove a file or a folder with all it holds; nothing happens where it is missing."""
+    filesystem, path = open_filesystem(uri)
+    kind = filesystem.get_file_info(path).type
+    if kind == fs.FileType.Directory:
+        filesystem.delete_dir(path)
+    elif kind == fs.FileType.File:
+        filesystem.delete_file(path)
+
+
+def write_bundle(uri: str, kind: str, files: Mapping[str, bytes], **facts: Any) -> None:
+    """Write a folder that can prove itself whole; the manifest, written last, makes it valid.
+
+    Args:
+        uri: the folder; whatever it holds already is replaced.
+        kind: what it is: `checkpoint`, `model`.
+        files: name → content; no name may be `manifest.json`.
+        facts: further entries of the manifest, JSON values.
+    """
+    assert MANIFEST not in files
+    delete(join(uri, MANIFEST))
+    for name, content in files.items():
+        write_bytes(join(uri, name), content)
+    listing = {name: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in files.items()}
+    manifest = {"format_version": FORMAT_VERSION, "kind": kind, **facts, "files": listing}
+    write_bytes(join(uri, MANIFEST), json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1).encode())
+
+
+def read_manifest(uri: str, kind: str) -> dict[str, Any]:
+    """The manifest of a bundle or dataset, checked for kind and format version.
+
+    Raises:
+        StorageError: it is missing, not JSON, of another kind or of another format version.
+    """
+    place = join(uri, MANIFEST)
+    try:
+        manifest = json.loads(read_bytes(place))
+    except ValueError as error:
+        raise StorageError(f"{place} is damaged: {error}; delete the folder and make it again") from error
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
+        raise StorageError(
+            f"{place} has format_version {version}, this metarec reads {FORMAT_VERSION}; make it again or use the "
+            "metarec that wrote it"
+        )
+    if manifest.get("kind") != kind:
+        raise StorageError(f"{place} describes a {manifest.get('kind')}, expected a {kind}")
+    return dict(manifest)
+
+
+def read_bundle_manifest(uri: str, kind: str) -> dict[str, Any]:
+    """A bundle's manifest alone, checked against its own checksum.
+
+    Raises:
+        StorageError: as `read_manifest`, or a byte of it is not as written.
+    """
+    manifest = read_manifest(uri, kind)
+    if manifest.pop("sha256", None) != _digest(manifest):
+        place = join(uri, MANIFEST)
+        raise StorageError(
+            f"{place} is damaged: it does not match its own checksum; delete the folder and make it again"
+        )
+    return manifest
+
+
+def read_bundle(uri: str, kind: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A bundle's manifest and files, every byte checked against it.
+
+    Raises:
+        StorageError: the manifest is unusable, or a file is missing, truncated or altered.
+    """
+    manifest = read_bundle_manifest(uri, kind)
+    files = {}
+    for name, expected in manifest["files"].items():
+        content = read_bytes(join(uri, name))
+        if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+            raise StorageError(
+                f"{join(uri, name)} is damaged: its {len(content)} bytes do not match the checksum of "
+                f"{expected['bytes']} bytes in {MANIFEST}"
+            )
+        files[name] = content
+    return manifest, files
+
+
+def check_writable(uri: str) -> None:
+    """Write, read back and remove a small file.
+
+    Raises:
+        StorageError: the root cannot be written or does not give back what was written.
+    """
+    probe = join(uri, f".probe-{uuid.uuid4().hex}")
+    content = probe.encode()
+    write_bytes(probe, content)
+    try:
+        if read_bytes(probe) != content:
+            raise StorageError(f"{uri} does not give back what is written to it; choose another output.root")
+    finally:
+        delete(probe)
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "no space left on the device"
+    return os.strerror(error.errno).lower() if error.errno else str(error)

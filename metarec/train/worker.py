@@ -1,0 +1,149 @@
+"""What each training worker runs: open the dataset, build the learner, go on where the run stands, train.
+
+The same function serves a Ray Train worker and, with `num_workers = 0`, the job's own process: the process group is
+what tells them apart.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from metarec import storage
+from metarec.algorithms.meta_learner import MetaLearner
+from metarec.build import build_learner
+from metarec.config import Config, config_from_dict
+from metarec.data.biases import with_held_out_biases
+from metarec.data.dataset import Dataset, open_dataset
+from metarec.data.histories import Histories
+from metarec.data.schedule import Schedule
+from metarec.data.stream import BatchBuilder, stream_batches
+from metarec.evaluate.validation import ValidationTasks
+from metarec.task import Catalogue
+from metarec.train.checkpoint import CheckpointFolder, Progress
+from metarec.train.journal import Journal
+from metarec.train.loop import Hooks, Metrics, Optimisation, train
+from metarec.train.run import RunFolder
+from metarec.train.team import Team
+from metarec.train.warm_start import warm_start
+
+SECONDS_BETWEEN_STOP_CHECKS = 0.5
+
+
+def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Train as one of the workers of a run, from its newest checkpoint.
+
+    Args:
+        settings: `config` as nested tables, `dataset` and `run` as URIs; plain values, so that they travel.
+
+    Returns:
+        `step`, `num_tasks_seen`, `num_tasks_due` and `stopped`, the same on each worker, and `warnings` for a person.
+    """
+    config = config_from_dict(settings["config"])
+    dataset, folder, team = open_dataset(settings["dataset"]), RunFolder(settings["run"]), Team.current(_device(config))
+    training, catalogue = dataset.histories("train"), dataset.catalogue()
+    learner = new_learner(config, dataset, catalogue, training).to(team.device)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.outer.lr, weight_decay=config.outer.weight_decay)
+    checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_checkpoints)
+    warnings: list[str] = []
+    start = _restore(checkpoints, learner, optimizer, team, warnings.append)
+    schedule = schedule_of(config, dataset)
+    builder = BatchBuilder(dataset.parts("train"), schedule, config.task, config.run.seed, team.rank, team.world_size)
+    validation = ValidationTasks.draw(dataset, config, rank=team.rank, world_size=team.world_size)
+    catalogue = with_held_out_biases(catalogue, training).to(team.device)
+    progress, stopped = train(
+        team.wrap(learner),
+        catalogue,
+        stream_batches(builder, start.step),
+        schedule=schedule,
+        start=start,
+        world_size=team.world_size,
+        optimisation=Optimisation(optimizer, config.outer.lr, config.outer.decay, config.outer.clip),
+        rhythm=config.train,
+        hooks=Hooks(
+            sum_over_workers=team.sum,
+            validate=lambda: validation.metric(learner, catalogue, team.sum),
+            save=_saver(checkpoints, learner, optimizer, team),
+            report=_reporter(folder, start, team),
+            should_stop=_stop_check(folder.stop_request),
+        ),
+    )
+    return {
+        "step": progress.step,
+        "num_tasks_seen": progress.num_tasks_seen,
+        "num_tasks_due": schedule.num_tasks * schedule.num_epochs,
+        "stopped": stopped,
+        "warnings": warnings,
+    }
+
+
+def schedule_of(config: Config, dataset: Dataset) -> Schedule:
+    """The order of a run's training tasks."""
+    return Schedule(dataset.num_tasks("train"), config.train.meta_batch, config.outer.epochs, config.run.seed)
+
+
+def _device(config: Config) -> torch.device:
+    """The GPU that Ray Train gave this worker, else the CPU."""
+    if config.train.use_gpu and config.train.num_workers > 0:
+        import ray.train.torch
+
+        return torch.device(ray.train.torch.get_device())
+    return torch.device("cpu")
+
+
+def new_learner(config: Config, dataset: Dataset, catalogue: Catalogue, training: Histories) -> MetaLearner:
+    """The learner that a run starts from; the same on each worker."""
+    learner = build_learner(config, dataset.schema)
+    warm_start(learner, config, catalogue, training)
+    return learner
+
+
+def _restore(
+    checkpoints: CheckpointFolder,
+    learner: MetaLearner,
+    optimizer: torch.optim.Optimizer,
+    team: Team,
+    warn: Callable[[str], None],
+) -> Progress:
+    """Put the newest whole checkpoint in place, the same on each worker; a new run starts at step 0."""
+    step = team.from_first(checkpoints.newest(warn) if team.rank == 0 else None)
+    return Progress(0, float("nan"), 0) if step is None else checkpoints.load(step, learner, optimizer)
+
+
+def _saver(
+    checkpoints: CheckpointFolder, learner: MetaLearner, optimizer: torch.optim.Optimizer, team: Team
+) -> Callable[[Progress], None]:
+    def save(progress: Progress) -> None:
+        if team.rank == 0:
+            checkpoints.save(learner, optimizer, progress)
+        team.wait()
+
+    return save
+
+
+def _reporter(folder: RunFolder, start: Progress, team: Team) -> Callable[[int, Metrics], None]:
+    """Rank 0 keeps the journal, whole at the end of each epoch."""
+    journal = Journal(folder.journal, first_step=start.step) if team.rank == 0 else None
+
+    def report(step: int, metrics: Metrics) -> None:
+        if journal is not None:
+            journal.write(step, metrics)
+            if "train.seconds" in metrics:  # an epoch ended, or the run was stopped
+                journal.flush()
+
+    return report
+
+
+def _stop_check(request: str) -> Callable[[], bool]:
+    """Whether someone asked the run to stop; looks at most twice a second."""
+    checked = -float("inf")
+    asked = False
+
+    def should_stop() -> bool:
+        nonlocal checked, asked
+        if time.monotonic() - checked > SECONDS_BETWEEN_STOP_CHECKS:
+            checked, asked = time.monotonic(), storage.exists(request)
+        return asked
+
+    return should_stop

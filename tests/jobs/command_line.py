@@ -1,0 +1,36 @@
+"""Run a command as a person would: in a process of its own, from the checkout."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+SMALL = (
+    "synthetic.num_users=80",
+    "synthetic.num_items=40",
+    "model.hidden=[8]",
+    "model.embedding_width=4",
+    "outer.epochs=2",
+    "evaluate.num_draws=1",
+    "evaluate.num_resamples=100",
+)
+"""Settings of a job that shows everything and takes seconds."""
+
+
+def run_job(verb: str, *arguments: str, root: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """`python -m jobs.<verb>` with everything it writes under `root`."""
+    return subprocess.run(
+        [sys.executable, "-m", f"jobs.{verb}", *arguments],
+        cwd=CHECKOUT,
+        env={**os.environ, "METAREC_HOME": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    return [line for line in text.splitlines() if line.strip()][-1]

@@ -1,0 +1,147 @@
+"""The main job, run as a person would."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.jobs.command_line import CHECKOUT, SMALL, last_line, run_job
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The home of one finished small run on two workers, and what it printed."""
+    root = tmp_path_factory.mktemp("home")
+    done = run_job("train", "--set", "run.name=first", *SMALL, root=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root, done
+
+
+def test_training_ends_with_the_table_and_three_next_steps(finished):
+    _, done = finished
+    floors = ("global mean", "user median", "item + user bias", "factorisation + fold-in")
+    assert all(name in done.stdout for name in floors)
+    assert len(done.stdout.split("next steps:")[1].strip().splitlines()) == 3
+    assert done.stderr == ""
+
+
+def test_every_training_task_is_seen_once_an_epoch(finished):
+    _, done = finished
+    assert "0 dropped or repeated" in done.stdout
+
+
+def test_the_run_is_tracked_with_params_metrics_report_and_curve(finished):
+    root, _ = finished
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    experiment = client.get_experiment_by_name("metarec")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["inner.steps"] == "3"
+    steps = client.get_metric_history(run.info.run_id, "train.loss")
+    assert [metric.step for metric in steps] == list(range(len(steps)))
+    names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"report.json", "adaptation-curve.png", "results.txt"} <= names
+
+
+def test_the_three_next_steps_work_as_they_are_printed(finished):
+    """The one that starts a server is left to the MLflow it belongs to."""
+    root, done = finished
+    steps = [line.strip() for line in done.stdout.split("next steps:")[1].strip().splitlines()]
+    recommend, evaluate = (shlex.split(step)[2:] for step in (steps[0], steps[2]))
+    recommended = run_job(recommend[0].removeprefix("jobs."), *recommend[1:], root=root)
+    assert recommended.returncode == 0, recommended.stderr
+    assert len(recommended.stdout.strip().splitlines()) == 11
+    rated = {pair.partition(":")[0] for pair in recommend[recommend.index("--ratings") + 1].split(",")}
+    assert not rated & {line.split()[1] for line in recommended.stdout.splitlines()[1:]}
+    evaluated = run_job(evaluate[0].removeprefix("jobs."), *evaluate[1:], root=root)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "factorisation + fold-in" in evaluated.stdout
+
+
+def test_a_finished_run_prints_its_result_again_without_training(finished):
+    root, first = finished
+    started = time.monotonic()
+    again = run_job("train", "--set", "run.name=first", *SMALL, root=root)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[-3:] == first.stdout.splitlines()[-3:]
+    assert "starting" not in again.stdout
+    assert time.monotonic() - started < 30
+
+
+def test_the_same_name_with_another_config_is_refused_with_the_keys_that_differ(finished):
+    root, _ = finished
+    refused = run_job("train", "--set", "run.name=first", *SMALL, "inner.lr=0.01", root=root)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr) == (
+        "error: run 'first' was started with other settings: inner.lr differ; "
+        "choose another run.name, or leave it out for a new run"
+    )
+
+
+def test_evaluation_of_the_candidate_repeats_the_figures_of_training(finished, tmp_path):
+    root, _ = finished
+    report = tmp_path / "report.json"
+    model = "models:/metarec-synthetic/1"
+    done = run_job("evaluate", "--set", *SMALL[-2:], "--model", model, "--report", str(report), root=root)
+    assert done.returncode == 0, done.stderr
+    ours = json.loads(report.read_text())["evaluation"]["values"][model]["all"]["mae"]
+    trained = json.loads((root / "runs/first/report.json").read_text())["evaluation"]["values"]["maml on melu"]["all"][
+        "mae"
+    ]
+    assert ours == pytest.approx(trained, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("inner.lr=-1", "inner.lr is -1.0; use a number above 0"),
+        ("inner.rl=1", "unknown setting 'inner.rl'; did you mean 'inner.lr'?"),
+        ("train.num_workers=64", "train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the"),
+    ],
+)
+def test_bad_settings_end_with_one_sentence(setting, sentence, tmp_path):
+    refused = run_job("train", "--set", *SMALL, setting, root=tmp_path)
+    assert refused.returncode == 1
+    assert sentence in last_line(refused.stderr)
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_output_root_that_cannot_be_written_ends_with_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = run_job("train", "--set", *SMALL, root=tmp_path / "file")
+    assert refused.returncode == 1
+    assert "cannot write" in last_line(refused.stderr)
+    assert "output.root" in last_line(refused.stderr)
+
+
+def test_a_stopped_run_saves_says_how_to_go_on_and_goes_on(tmp_path):
+    long = ("--set", "run.name=long", *SMALL, "outer.epochs=200", "train.checkpoint_every=50", "train.num_workers=0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs.train", *long],
+        cwd=CHECKOUT,
+        env={**os.environ, "METAREC_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if "epoch 2/" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "go on with --set run.name=long" in last_line(errors)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("metarec").experiment_id])
+    assert run.info.status == "KILLED"
+    resumed = run_job("train", *long[:-1], "train.num_workers=0", root=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "0 dropped or repeated" in resumed.stdout
+    assert "epoch 1/" not in resumed.stdout.split("plan:")[1]
+    assert client.get_run(run.info.run_id).info.status == "FINISHED"

@@ -1,0 +1,47 @@
+"""Ridge and alternating least squares against plain loops."""
+
+import torch
+
+from metarec.baselines.least_squares import Ratings, factorise, solve_ridge
+
+
+def random_ratings():
+    generator = torch.Generator().manual_seed(1)
+    user, item = torch.randint(6, (40,), generator=generator), torch.randint(8, (40,), generator=generator)
+    return Ratings(user, item, torch.randn(40, generator=generator, dtype=torch.float64))
+
+
+def loss(ratings, users, items, penalty):
+    error = ratings.residual - (users[ratings.user] * items[ratings.item]).sum(-1)
+    return error.square().sum() + penalty * (users.square().sum() + items.square().sum())
+
+
+def test_ridge_in_one_dimension_is_known_by_hand():
+    """x = (1, 2), e = (3, 6), λ = 1: 15 / (5 + 1)."""
+    solution = solve_ridge(torch.tensor([[5.0]]).double(), torch.tensor([15.0]).double(), 1.0)
+    assert solution.tolist() == [2.5]
+
+
+def test_factors_are_a_stationary_point_of_the_objective():
+    ratings, penalty = random_ratings(), 0.5
+    items = factorise(ratings, num_users=6, num_items=8, rank=2, penalty=penalty, num_sweeps=200, seed=0)
+    users = torch.zeros(6, 2, dtype=torch.float64)
+    for user in range(6):
+        known = items[ratings.item[ratings.user == user]]
+        users[user] = solve_ridge(known.T @ known, known.T @ ratings.residual[ratings.user == user], penalty)
+    items.requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(ratings, users, items, penalty), items)
+    assert items.norm() > 0.5
+    assert gradient.abs().max() < 1e-5
+
+
+def test_factors_do_not_depend_on_the_order_of_ratings():
+    ratings = random_ratings()
+    shuffled = Ratings(*(leaf.flip(0) for leaf in ratings))
+    arguments = {"num_users": 6, "num_items": 8, "rank": 3, "penalty": 1.0, "num_sweeps": 5, "seed": 0}
+    torch.testing.assert_close(factorise(ratings, **arguments), factorise(shuffled, **arguments), rtol=0, atol=1e-12)
+
+
+def test_an_item_without_a_rating_has_no_factors():
+    factors = factorise(random_ratings(), num_users=6, num_items=9, rank=2, penalty=1.0, num_sweeps=3, seed=0)
+    assert (factors[8] == 0).all()

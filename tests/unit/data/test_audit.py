@@ -1,0 +1,133 @@
+import dataclasses
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from metarec import storage
+from metarec.config import Config, with_values
+from metarec.data.audit import audit, require_clean
+from metarec.data.dataset import write_parquet
+from metarec.data.prepare import prepare
+from metarec.errors import LeakError
+from metarec.schema import Schema
+
+
+@pytest.fixture(scope="module")
+def clean(ray_cluster, tmp_path_factory):
+    root = str(tmp_path_factory.mktemp("audit"))
+    settings = {"output.root": root, "synthetic.num_users": 30, "synthetic.num_items": 80}
+    return prepare(with_values(Config(), settings), progress=lambda line: None)
+
+
+def violated(dataset):
+    """The claims that the audit finds violated, each with a count and an example."""
+    checks = [check for check in audit(dataset) if check.num_violations]
+    assert all(check.example and check.num_violations <= check.num_checked for check in checks)
+    return [check.claim for check in checks]
+
+
+def task_table(dataset, split):
+    return pq.read_table(dataset.parts(split)[0].uri)
+
+
+def with_tasks(clean, tmp_path, **tables):
+    """A copy with other tasks in some splits, and checksums to match: as a faulty program would leave it."""
+    copy = str(shutil.copytree(clean.uri, tmp_path / "copy"))
+    splits = dict(clean.manifest["splits"])
+    for split, table in tables.items():
+        (entry,) = splits[split]
+        written = write_parquet(storage.join(copy, entry["file"]), table)
+        splits[split] = [{**entry, "num_tasks": table.num_rows, **written}]
+    return dataclasses.replace(clean, uri=copy, manifest={**clean.manifest, "splits": splits})
+
+
+def with_items(clean, tmp_path, table):
+    """A copy with another items table."""
+    copy = str(shutil.copytree(clean.uri, tmp_path / "copy"))
+    written = write_parquet(storage.join(copy, "items.parquet"), table)
+    files = {**clean.manifest["files"], "items.parquet": written}
+    return dataclasses.replace(clean, uri=copy, manifest={**clean.manifest, "files": files})
+
+
+def replace_column(table, name, column):
+    return table.set_column(table.column_names.index(name), table.schema.field(name), [column])
+
+
+def test_a_prepared_dataset_is_clean(clean):
+    assert violated(clean) == []
+    require_clean(audit(clean))
+
+
+def test_a_test_user_in_training_is_found(clean, tmp_path):
+    leaky = pa.concat_tables([task_table(clean, "train"), task_table(clean, "test").slice(0, 1)])
+    claims = violated(with_tasks(clean, tmp_path, train=leaky))
+    assert "no user stands in two splits" in claims
+    assert "no test user has a training rating" in claims
+    assert "each (user, item) pair stands once, in one split" in claims
+
+
+def test_a_leak_stops_the_job_with_the_claim_and_the_user(clean, tmp_path):
+    table = task_table(clean, "validation").slice(0, 1)
+    leaky = with_tasks(clean, tmp_path, train=pa.concat_tables([task_table(clean, "train"), table]))
+    user = clean.user_ids()[table["user"][0].as_py()]
+    with pytest.raises(LeakError, match=f"no user stands in two splits: user '{user}' stands in train and validation"):
+        require_clean(audit(leaky))
+
+
+def test_a_user_who_stands_twice_in_a_split_is_found(clean, tmp_path):
+    twice = pa.concat_tables([task_table(clean, "test"), task_table(clean, "test").slice(0, 1)])
+    assert "each user stands once in its split" in violated(with_tasks(clean, tmp_path, test=twice))
+
+
+def test_a_lost_user_is_found(clean, tmp_path):
+    short = task_table(clean, "test").slice(1)
+    assert violated(with_tasks(clean, tmp_path, test=short)) == ["each user of users.parquet stands in a split"]
+
+
+def test_a_pair_that_stands_twice_is_found(clean, tmp_path):
+    table = task_table(clean, "test")
+    items = table["item"].to_pylist()
+    items[0][1] = items[0][0]
+    table = replace_column(table, "item", pa.array(items, pa.list_(pa.int64())))
+    assert violated(with_tasks(clean, tmp_path, test=table)) == ["each (user, item) pair stands once, in one split"]
+
+
+def test_an_index_beyond_the_catalogue_is_found_before_anything_is_looked_up(clean, tmp_path):
+    table = task_table(clean, "test")
+    items = table["item"].to_pylist()
+    items[0][0] = 80
+    table = replace_column(table, "item", pa.array(items, pa.list_(pa.int64())))
+    assert violated(with_tasks(clean, tmp_path, test=table)) == ["every item index points into items.parquet"]
+
+
+def test_biases_fitted_on_other_ratings_are_found(clean, tmp_path):
+    items = clean.table("item")
+    shifted = items["bias.rating"].to_numpy() + 1e-6
+    leaky = with_items(clean, tmp_path, replace_column(items, "bias.rating", pa.array(shifted)))
+    assert violated(leaky) == ["item biases follow from training ratings alone"]
+
+
+def test_counts_that_include_other_splits_are_found(clean, tmp_path):
+    items = clean.table("item")
+    counts = items["training_ratings"].to_numpy() + 1
+    leaky = with_items(clean, tmp_path, replace_column(items, "training_ratings", pa.array(counts)))
+    assert violated(leaky) == ["training_ratings of each item counts training ratings alone"]
+
+
+def test_an_offset_of_other_ratings_is_found(clean):
+    leaky = dataclasses.replace(clean, manifest={**clean.manifest, "offset": [3.0]})
+    assert violated(leaky) == ["the offset is the training mean"]
+
+
+@pytest.mark.parametrize(("side", "name"), [("user", "occupation"), ("item", "id"), ("item", "genres")])
+def test_a_vocabulary_with_a_value_that_training_never_saw_is_found(clean, side, name):
+    fields = tuple(
+        dataclasses.replace(field, vocabulary=(*field.vocabulary, "zzz")) if field.name == name else field
+        for field in clean.schema.fields(side)
+    )
+    schema: Schema = dataclasses.replace(clean.schema, **{f"{side}_fields": fields})
+    assert violated(dataclasses.replace(clean, schema=schema)) == [
+        f"{side} field '{name}' was fitted on the training side alone"
+    ]

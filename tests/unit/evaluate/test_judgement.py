@@ -1,0 +1,177 @@
+"""The gate, the table, the plot and the report, on evaluations whose results are planted."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from metarec.errors import StorageError
+from metarec.evaluate.evaluation import METRICS, Evaluation
+from metarec.evaluate.gate import judge
+from metarec.evaluate.plot import plot_curves
+from metarec.evaluate.report import write_report
+from metarec.evaluate.table import render_table
+
+SIZES = (0, 5, "all")
+FOUR = {
+    "global mean": [1.2] * 4,
+    "item + user bias": [1.0] * 4,
+    "champion": [0.95] * 4,
+    "maml": [0.9] * 4,
+}
+
+
+def planted(errors, *, sizes=SIZES, num_support=None):
+    """Every user's mae and squared error by predictor, the same at every size; 3 draws that agree, nDCG 0.5."""
+    errors = {name: np.asarray(values, np.float64) for name, values in errors.items()}
+    num_users = len(next(iter(errors.values())))
+    user_values = np.full((len(errors), len(sizes), len(METRICS), num_users), 0.5)
+    for index, values in enumerate(errors.values()):
+        user_values[index, :, 0], user_values[index, :, 1] = values, values**2
+    return Evaluation(
+        predictors=tuple(errors),
+        sizes=sizes,
+        users=np.arange(num_users),
+        num_support=np.full(num_users, 8) if num_support is None else np.asarray(num_support),
+        num_query=10,
+        seconds=dict.fromkeys(errors, 0.25),
+        user_values=user_values,
+        draw_values=np.repeat(user_values.mean(-1)[..., None], 3, axis=-1),
+    )
+
+
+def errors(mean, *, seed=0, num_users=200):
+    """Errors of users who differ much, by a planted mean, the same users for every seed."""
+    hardness = np.random.default_rng(99).normal(0, 0.3, num_users)
+    own = np.random.default_rng(seed).normal(0, 0.05, num_users)
+    return mean + (hardness - hardness.mean()) + (own - own.mean())
+
+
+@pytest.fixture
+def floors():
+    return {"global mean": errors(1.2, seed=1), "item + user bias": errors(1.0, seed=2)}
+
+
+def test_a_candidate_below_every_opponent_passes(floors):
+    evaluation = planted({**floors, "maml": errors(0.9, seed=3)})
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="mae", num_resamples=500)
+    assert verdict.passed
+    assert verdict.reasons == ()
+    assert verdict.opponents["item + user bias"].difference == pytest.approx(-0.1)
+
+
+def test_a_candidate_above_one_opponent_fails_and_the_reason_names_it(floors):
+    evaluation = planted({**floors, "maml": errors(1.1, seed=3)})
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="mae", num_resamples=500)
+    assert not verdict.passed
+    (reason,) = verdict.reasons
+    assert reason.startswith(
+        "mae 1.1000 of maml is not below the 1.0000 of item + user bias beyond chance: difference +0.1000, 95 %"
+    )
+    assert reason.endswith("over 200 users")
+
+
+def test_a_difference_within_chance_does_not_pass(floors):
+    evaluation = planted({**floors, "maml": errors(0.999, seed=3)})
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="mae", num_resamples=500)
+    assert verdict.opponents["item + user bias"].difference < 0 < verdict.opponents["item + user bias"].high
+    assert not verdict.passed
+
+
+def test_rmse_compares_the_roots():
+    evaluation = planted({"floor": np.full(20, 2.0), "maml": np.full(20, 1.5)})
+    verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="rmse", num_resamples=100)
+    assert verdict.passed
+    assert verdict.opponents["floor"] == pytest.approx((-0.5, -0.5, -0.5))
+
+
+def test_one_user_is_never_enough():
+    evaluation = planted({"floor": [1.0], "maml": [0.1]})
+    verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="mae", num_resamples=100)
+    assert not verdict.passed
+    assert verdict.to_json()["opponents"]["floor"] == {"difference": -0.9, "low": None, "high": None}
+
+
+def test_a_gate_without_opponents_is_our_own_mistake():
+    with pytest.raises(AssertionError, match="without an opponent"):
+        judge(planted({"maml": [0.1]}), candidate="maml", opponents=[], primary="mae", num_resamples=100)
+
+
+def test_the_table_says_what_was_planted():
+    lines = render_table(planted(FOUR)).splitlines()
+    assert lines[0] == "4 cold users, all support ratings (median 8), 10 query ratings, mean of 3 draws"
+    rows = {line[:32].strip(): line[32:].split() for line in lines[3:7]}
+    assert list(rows) == list(FOUR)
+    assert rows["global mean"] == ["1.2000", "1.2000", "0.5000", "0.5000", "0.5000", "+0.2000", "[+0.2000,", "+0.2000]"]
+    assert rows["item + user bias"][-2:] == ["best", "floor"]
+    assert rows["maml"][5:] == ["-0.1000", "[-0.1000,", "-0.1000]"]
+
+
+def test_the_second_block_is_the_curve_of_every_predictor():
+    block = render_table(planted(FOUR)).split("\n\n")[2].splitlines()
+    assert block[0].split() == ["MAE", "by", "support", "ratings", "0", "5", "all"]
+    assert block[-1].split() == ["maml", "0.9000", "0.9000", "0.9000"]
+    assert len(block) == 5
+
+
+def test_users_who_have_fewer_ratings_are_mentioned():
+    text = render_table(planted(FOUR, num_support=[2, 3, 9, 9]))
+    assert text.endswith("2 users have fewer than 5 support ratings; they keep all.")
+
+
+def test_users_without_an_ndcg_are_mentioned():
+    evaluation = planted(FOUR)
+    evaluation.user_values[:, :, 2:, 0] = np.nan
+    assert "1 users have no query target above the lowest" in render_table(evaluation)
+
+
+@pytest.mark.parametrize("num_sizes", [1, 25])
+def test_the_table_fits_a_hundred_columns(num_sizes):
+    long = {**FOUR, "a predictor with a name that nobody can remember": [1.0] * 4}
+    lines = render_table(planted(long, sizes=(*range(num_sizes), "all")), size=0).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_without_a_floor_there_is_no_difference_column():
+    assert "floor" not in render_table(planted({"maml": [0.9] * 4}))
+
+
+@pytest.mark.parametrize("metric", ["mae", "ndcg_at_5"])
+def test_the_plot_is_a_png_with_ink_on_it(metric):
+    from matplotlib.image import imread
+
+    png = plot_curves(planted(FOUR), metric)
+    assert png.startswith(b"\x89PNG")
+    pixels = imread(io.BytesIO(png))
+    assert pixels.shape[:2] == (500, 800)
+    assert (pixels[..., :3].min(axis=-1) < 0.5).mean() > 0.002
+
+
+def test_the_report_reads_back_as_json(tmp_path):
+    evaluation = planted(FOUR)
+    verdict = judge(evaluation, candidate="maml", opponents=["global mean"], primary="mae", num_resamples=100)
+    path = tmp_path / "new" / "report.json"
+    write_report(evaluation, verdict, str(path), dataset="synthetic")
+    document = json.loads(path.read_text())
+    assert document["format_version"] == 1
+    assert document["dataset"] == "synthetic"
+    assert document["evaluation"] == json.loads(json.dumps(evaluation.to_json()))
+    assert document["verdict"]["passed"] is True
+    assert document["verdict"]["opponents"]["global mean"]["high"] == pytest.approx(-0.3)
+
+
+def test_a_value_that_is_not_defined_is_null_in_the_report(tmp_path):
+    evaluation = planted(FOUR)
+    evaluation.draw_values[:, :, 2:] = np.nan
+    write_report(evaluation, None, str(tmp_path / "report.json"))
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert document["verdict"] is None
+    assert document["evaluation"]["values"]["maml"]["all"]["ndcg_at_1"] is None
+
+
+def test_a_report_that_cannot_be_written_says_where(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write .*file/report\.json"):
+        write_report(planted(FOUR), None, str(tmp_path / "file" / "report.json"))

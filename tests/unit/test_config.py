@@ -1,0 +1,244 @@
+"""Settings: one name each, defaults that are valid, and one clear sentence for each that is not."""
+
+import ast
+import dataclasses
+import inspect
+
+import pytest
+
+from metarec import config as module
+from metarec.config import (
+    Config,
+    config_from_dict,
+    config_to_dict,
+    differences,
+    flatten,
+    load_config,
+    to_toml,
+    with_values,
+)
+from metarec.errors import ConfigError
+
+CHANGES = (
+    "inner.lr=0.125",
+    "model.hidden=[7, 5]",
+    "run.name=first",
+    "evaluate.support_sizes=[0, 2]",
+    "tables.users=users.csv",
+    "tables.user_features.age=numeric",
+    "algorithm.first_order=true",
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_config(text):
+        path = tmp_path / "config.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_config
+
+
+@pytest.mark.parametrize("overrides", [(), CHANGES])
+def test_a_config_comes_back_from_toml_equal(write, overrides):
+    config = load_config(None, overrides)
+    assert load_config(write(to_toml(config))) == config
+    assert config_from_dict(config_to_dict(config)) == config
+
+
+def test_an_empty_file_is_the_default_config(write):
+    assert load_config(write("")) == load_config() == Config()
+
+
+def test_overrides_reach_their_settings():
+    config = load_config(None, CHANGES)
+    assert config.inner.lr == 0.125
+    assert config.model.hidden == (7, 5)
+    assert config.run.name == "first"
+    assert config.tables.user_features == {"age": "numeric"}
+    assert config.algorithm.first_order is True
+
+
+def test_an_override_beats_the_file_and_the_last_override_the_others(write):
+    path = write("[inner]\nlr = 0.5\nsteps = 2\n")
+    config = load_config(path, ["inner.lr=0.25", "inner.lr=0.125"])
+    assert (config.inner.lr, config.inner.steps) == (0.125, 2)
+
+
+@pytest.mark.parametrize("text", ["movies", " movies ", '"movies"'])
+def test_text_needs_no_quotes(text):
+    assert load_config(None, [f"tracking.experiment={text}"]).tracking.experiment == "movies"
+
+
+def test_a_value_may_hold_an_equals_sign():
+    assert load_config(None, ["output.root=s3://bucket/x?region=eu"]).output.uri == "s3://bucket/x?region=eu"
+
+
+def test_whole_numbers_pass_for_floats_and_stay_floats():
+    lr = load_config(None, ["inner.lr=1"]).inner.lr
+    assert (type(lr), lr) == (float, 1.0)
+
+
+def test_lists_become_tuples_and_go_back_to_lists():
+    config = load_config(None, ["model.hidden=[]"])
+    assert config.model.hidden == ()
+    assert config_to_dict(config)["model"]["hidden"] == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("inner.lr=-1", "inner.lr is -1.0; use a number above 0"),
+        ("inner.lr=fast", "inner.lr is 'fast'; expected a finite number"),
+        ("inner.lr=nan", "inner.lr is nan; expected a finite number"),
+        ("inner.lr=inf", "inner.lr is inf; expected a finite number"),
+        ("inner.steps=2.5", "inner.steps is 2.5; expected a whole number"),
+        ("inner.steps=true", "inner.steps is True; expected a whole number"),
+        ("algorithm.first_order=1", "algorithm.first_order is 1; expected true or false"),
+        ("tracking.experiment=3", "tracking.experiment is 3; expected a text"),
+        ("train.meta_batch=0", "train.meta_batch is 0; use 1 or more"),
+        ("train.num_workers=-1", "train.num_workers is -1; use 0 or more"),
+        ("model.hidden=3", "model.hidden is 3; expected a list"),
+        ("model.hidden=[8, 'a']", "model.hidden[1] is 'a'; expected a whole number"),
+        ("model.hidden=[0]", "model.hidden is [0]; use widths of 1 or more"),
+        ("evaluate.support_sizes=[3, 1]", "evaluate.support_sizes is [3, 1]; use increasing numbers of 0 or more"),
+        ("data.max_quarantined=1.5", "data.max_quarantined is 1.5; use a share between 0 and 1"),
+        (
+            "data.source=movielens",
+            "data.source is 'movielens'; use one of synthetic, movielens-100k, movielens-1m, tables",
+        ),
+        (
+            "tables.user_features.age=number",
+            "tables.user_features.age is 'number'; use one of categorical, multi_valued, numeric, dense",
+        ),
+        ("tables.user_features=3", "tables.user_features is 3; expected a table of texts"),
+        ("task.max_query=5", "task.max_query is 5; use task.num_query or more"),
+        (
+            "data.min_ratings=5",
+            "data.min_ratings is 5; a task needs task.num_query (10) query ratings and 1 support rating: "
+            "use 11 or more, or lower task.num_query",
+        ),
+        (
+            "run.name=a/b",
+            "run.name is 'a/b'; use letters, digits, '-', '_' and '.', not starting with '.' or '-'",
+        ),
+        ("iner.lr=1", "unknown setting 'iner'; did you mean 'inner'?"),
+        ("inner.step=1", "unknown setting 'inner.step'; did you mean 'inner.steps'?"),
+        ("lr=1", "override 'lr=1' is not of the form table.key=value, such as inner.lr=0.1"),
+        ("inner.lr", "override 'inner.lr' is not of the form table.key=value, such as inner.lr=0.1"),
+    ],
+)
+def test_an_impossible_setting_is_refused_with_its_value_and_what_to_do(override, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [override])
+    assert str(caught.value) == message
+
+
+def test_a_setting_like_no_other_is_refused_with_those_that_exist():
+    with pytest.raises(ConfigError, match=r"unknown setting 'zzz'; known here: run, data, synthetic, .*, registry$"):
+        load_config(None, ["zzz.q=1"])
+
+
+def test_two_shares_that_leave_no_training_user_are_refused():
+    with pytest.raises(ConfigError, match=r"protocol\.validation \+ protocol\.test must stay below 1$"):
+        load_config(None, ["protocol.validation=0.6", "protocol.test=0.5"])
+
+
+@pytest.mark.parametrize("overrides", [["inner.lr=1", "inner.lr.x=2"], ["inner.lr.x=2", "inner.lr=1", "inner.lr.x=3"]])
+def test_an_override_below_a_plain_setting_is_refused(overrides):
+    with pytest.raises(ConfigError, match=r"inner\.lr"):
+        load_config(None, overrides)
+
+
+def test_a_setting_where_a_table_belongs_is_refused(write):
+    path = write("inner = 3\n")
+    with pytest.raises(ConfigError, match=r"^inner is 3; expected a table$"):
+        load_config(path)
+    with pytest.raises(ConfigError, match="inner"):
+        load_config(path, ["inner.lr=1"])
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigError, match=r"^cannot read config /no/such\.toml: No such file or directory; name an "):
+        load_config("/no/such.toml")
+
+
+def test_a_file_that_is_no_toml_is_named_with_the_place(write):
+    with pytest.raises(ConfigError, match=r"config\.toml is not valid TOML: .*line 2"):
+        load_config(write("[inner]\nlr = = 3\n"))
+
+
+def test_every_default_is_valid_by_itself():
+    for field in dataclasses.fields(Config):
+        table = field.default_factory()
+        assert config_from_dict({field.name: config_to_dict(Config())[field.name]}) == Config(**{field.name: table})
+
+
+def test_every_setting_is_explained_under_it():
+    """The sentence under a field is what the documentation of settings is made of."""
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.ClassDef) and node.name != "Config":
+            for field, following in zip(node.body, node.body[1:], strict=False):
+                if isinstance(field, ast.AnnAssign):
+                    explained = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+                    assert explained, f"{node.name}.{ast.unparse(field.target)}"
+
+
+def test_with_values_replaces_settings_by_their_dotted_name():
+    config = with_values(Config(), {"inner.lr": 0.0625, "model.hidden": (3,)})
+    assert (config.inner.lr, config.model.hidden) == (0.0625, (3,))
+    assert differences(config, Config()) == ["model.hidden", "inner.lr"]
+
+
+def test_with_values_refuses_what_a_file_would():
+    with pytest.raises(ConfigError, match=r"unknown setting 'inner\.rate'"):
+        with_values(Config(), {"inner.rate": 0.5})
+
+
+def test_differences_leave_out_what_is_ignored():
+    changed = load_config(None, ["inner.lr=0.0625", "train.num_workers=1"])
+    assert differences(Config(), changed, ignore=["train.num_workers"]) == ["inner.lr"]
+    assert differences(changed, changed) == []
+
+
+def test_flat_names_are_the_names_of_overrides():
+    for name, value in flatten(Config()).items():
+        if isinstance(value, int | float):
+            assert load_config(None, [f"{name}={str(value).lower()}"]) == Config()
+
+
+def test_the_output_root_follows_config_then_environment_then_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("METAREC_HOME", str(tmp_path / "elsewhere"))
+    assert load_config(None, ["output.root=~/here"]).output.uri == str(tmp_path / "here")
+    assert Config().output.uri == str(tmp_path / "elsewhere")
+    monkeypatch.delenv("METAREC_HOME")
+    assert Config().output.uri == str(tmp_path / ".metarec")
+
+
+def test_a_relative_root_becomes_absolute_and_a_uri_stays(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(None, ["output.root=out"]).output.uri == str(tmp_path / "out")
+    monkeypatch.setenv("METAREC_HOME", "s3://bucket/metarec")
+    assert Config().output.uri == "s3://bucket/metarec"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dataset", "model"),
+    [
+        ([], "synthetic", "metarec-synthetic"),
+        (["data.source=movielens-100k"], "ml-100k", "metarec-ml-100k"),
+        (["data.source=movielens-1m", "data.path=/data/other"], "ml-1m", "metarec-ml-1m"),
+        (["data.source=tables", "data.path=/data/shop/"], "shop", "metarec-shop"),
+        (["registry.model=mine"], "synthetic", "mine"),
+    ],
+)
+def test_dataset_and_model_are_named_after_the_source(overrides, dataset, model):
+    config = load_config(None, overrides)
+    assert (config.dataset_name, config.model_name) == (dataset, model)
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().inner.lr = 1.0

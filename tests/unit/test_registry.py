@@ -1,0 +1,273 @@
+"""Registering, promoting and pulling, on a real sqlite store."""
+
+import argparse
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_learner import ITEMS, tiny_learner
+
+import metarec
+from jobs import promote as promote_job
+from metarec import storage
+from metarec.config import load_config
+from metarec.errors import GateError, RegistryError, StorageError
+from metarec.registry import candidate, champion, log_and_register, promote, pull
+from metarec.tracking import open_store, start_run
+
+# MLflow's own use of sqlalchemy
+
+VERDICT = {"passed": True, "reasons": ["mae is below every floor"], "opponents": {}}
+RATINGS = {"7": 5, "13": 2}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def config(home):
+    return load_config(overrides=[f'output.root="{home}"'])
+
+
+@pytest.fixture(scope="module")
+def store(config):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return open_store(config)
+
+
+@pytest.fixture(scope="module")
+def version(store, config):
+    """Version 1 of `tiny`."""
+    return register(store, config, "tiny")
+
+
+def register(store, config, name, learner=None, verdict=VERDICT):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own
+        with start_run(store, "run-1", config) as run:
+            return log_and_register(run, learner or tiny_learner(), name=name, metrics={"mae": 0.75}, verdict=verdict)
+
+
+def bundle_of(store, version):
+    source = store.client.get_model_version_download_uri(version.name, str(version.number))
+    return Path(source.removeprefix("file://"), "artifacts", "bundle")
+
+
+def expected():
+    return tiny_learner().adapt(RATINGS).predict(ITEMS)
+
+
+@pytest.mark.parametrize(
+    "form", ["models:/tiny/1", "models:/tiny@candidate", "runs:/{run_id}/model", "{bundle}", "{model}"]
+)
+def test_a_pulled_learner_predicts_as_the_one_registered(store, version, form):
+    bundle = bundle_of(store, version)
+    uri = form.format(run_id=version.run_id, bundle=bundle, model=bundle.parent.parent)
+    pulled = metarec.pull(uri, tracking_uri=store.uri)
+    assert pulled.adapt(RATINGS).predict(ITEMS) == pytest.approx(expected(), abs=1e-6)
+
+
+def test_a_version_says_where_it_comes_from(store, version):
+    assert version.uri == "models:/tiny/1"
+    assert version.fingerprint == "ab" * 32
+    assert version.verdict == VERDICT
+    assert version.tags["run.name"] == "run-1"
+    assert float(version.tags["metric.mae"]) == 0.75
+
+
+def test_the_newest_version_is_the_candidate_and_nothing_is_champion_by_itself(store, config):
+    register(store, config, "two")
+    second = register(store, config, "two")
+    assert candidate(store, "two") == second
+    assert champion(store, "two") is None
+
+
+def test_promoting_moves_the_champion_and_records_force(store, config):
+    first, second = register(store, config, "three"), register(store, config, "three")
+    promote(store, "three", first.number)
+    assert champion(store, "three").number == 1
+    promote(store, "three", second.number, forced=True)
+    assert champion(store, "three").number == 2
+    assert champion(store, "three").tags["forced"] == "true"
+    assert "forced" not in first.tags
+
+
+def test_a_version_that_is_not_there_cannot_be_promoted(store, version):
+    with pytest.raises(RegistryError, match=r"there is no models:/tiny/9; tiny has versions 1 "):
+        promote(store, "tiny", 9)
+
+
+def test_an_unknown_model_is_answered_with_what_is_registered(store, version):
+    with pytest.raises(
+        RegistryError, match=r"no model models:/tyny@champion; registered: .*tiny.*python -m jobs\.train"
+    ):
+        pull("models:/tyny@champion", tracking_uri=store.uri)
+
+
+def test_an_unknown_alias_is_answered_with_the_aliases_there(store, version):
+    with pytest.raises(RegistryError, match=r"no models:/tiny@winner; tiny has versions 1 and aliases @candidate"):
+        pull("models:/tiny@winner", tracking_uri=store.uri)
+
+
+@pytest.mark.parametrize("uri", ["models:/tiny", "models:tiny@champion", "models:/tiny/latest", "runs:/0123/other"])
+def test_a_malformed_uri_is_answered_with_the_right_form(store, version, uri):
+    with pytest.raises(RegistryError, match=r"is no model URI; use models:/NAME@ALIAS"):
+        pull(uri, tracking_uri=store.uri)
+
+
+def test_a_run_without_a_model_says_so(store, config):
+    with start_run(store, "bare", config) as run:
+        pass
+    with pytest.raises(RegistryError, match="has logged no model"):
+        pull(f"runs:/{run.run_id}/model", tracking_uri=store.uri)
+
+
+def test_an_unknown_run_is_named(store, version):
+    with pytest.raises(RegistryError, match="no model runs:/0123/model: the run is not in this store"):
+        pull("runs:/0123/model", tracking_uri=store.uri)
+
+
+def test_pulling_from_a_store_that_does_not_exist_makes_none(tmp_path):
+    with pytest.raises(RegistryError, match=r"nothing is registered in sqlite:///.*python -m jobs\.train"):
+        pull("models:/tiny@champion", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(StorageError, match=rf"model {tmp_path} cannot be used: cannot read {tmp_path}/manifest.json"):
+        pull(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "catalogue.safetensors", "learner.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_damaged_file_is_refused_by_name(tmp_path, name, damage):
+    storage.write_bundle(str(tmp_path), "model", tiny_learner().to_files())
+    content = (tmp_path / name).read_bytes()
+    damaged = {"flip": content[:-1] + bytes([content[-1] ^ 1]), "truncate": content[:-1]}
+    (tmp_path / name).unlink()
+    if damage in damaged:
+        (tmp_path / name).write_bytes(damaged[damage])
+    with pytest.raises(StorageError, match=rf"model .* cannot be used: .*{name}"):
+        pull(str(tmp_path))
+
+
+def test_a_model_holds_nothing_to_unpickle(store, version):
+    folder = bundle_of(store, version).parent.parent
+    suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert suffixes <= {"", ".py", ".json", ".yaml", ".txt", ".safetensors", ".typed"}
+    assert not list(folder.rglob("__pycache__"))
+
+
+def test_its_requirements_are_pinned_and_metarec_travels_with_it(store, version):
+    folder = bundle_of(store, version).parent.parent
+    requirements = (folder / "requirements.txt").read_text().split()
+    assert all("==" in line and "+" not in line for line in requirements)
+    assert {line.split("==")[0] for line in requirements} >= {"mlflow", "torch", "safetensors", "pyarrow", "tomli-w"}
+    assert (folder / "code" / "metarec" / "learner.py").exists()
+
+
+AUDITED = """
+import json, sys
+import mlflow, mlflow.artifacts, mlflow.pyfunc, safetensors.torch, torch
+import metarec.registry
+uri, store, folder = sys.argv[1:]
+seen = []
+def hook(event, args):
+    if event == "pickle.find_class" or (event in ("exec", "compile", "import") and folder in str(args)):
+        seen.append((event, str(args)[:200]))
+sys.addaudithook(hook)
+learner = metarec.pull(uri, tracking_uri=store)
+scores = learner.adapt({"7": 5, "13": 2}).predict(["7", "11", "13", "17", "19"])
+by_pulling = list(seen)
+mlflow.set_tracking_uri(store)
+mlflow.pyfunc.load_model(uri)
+print(json.dumps({"scores": scores, "by_pulling": by_pulling, "by_mlflow": len(seen)}))
+"""
+
+
+def test_pulling_in_a_fresh_process_unpickles_and_runs_nothing_of_the_artifact(store, version):
+    """MLflow's own loading runs the model's code, which shows that the hook would notice."""
+    folder = str(bundle_of(store, version).parent.parent)
+    command = [sys.executable, "-c", AUDITED, "models:/tiny/1", store.uri, folder]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["scores"] == pytest.approx(expected(), abs=1e-6)
+    assert answer["by_pulling"] == []
+    assert answer["by_mlflow"] > 0
+
+
+SERVED = """
+import json, sys
+import mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/tiny@candidate")
+example = model.predict(model.input_example, params={"k": 2})
+users = pandas.DataFrame({"support_items": [["7", "13"], []], "support_ratings": [[5.0, 2.0], []]})
+import metarec.learner
+best = model.predict(users, params={"k": 3}).to_dict("list")
+print(json.dumps([metarec.learner.__file__, len(example["items"][0]), best]))
+"""
+
+
+def test_mlflow_serves_it_from_its_own_code_in_a_fresh_process(store, version, tmp_path):
+    command = [sys.executable, "-c", SERVED, store.uri]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    code, example, users = json.loads(done.stdout.splitlines()[-1])
+    assert "/artifacts/code/metarec/" in code
+    assert example == 2
+    best = [tiny_learner().adapt(ratings).recommend(k=3) for ratings in (RATINGS, {})]
+    assert users["items"] == [[each.item for each in row] for row in best]
+    assert users["titles"] == [[each.title for each in row] for row in best]
+    assert pd.DataFrame(users["scores"]).values == pytest.approx(
+        pd.DataFrame([[each.score for each in row] for row in best]).values, abs=1e-6
+    )
+
+
+def run_promote(home, name, *, force=False):
+    config = load_config(overrides=[f'output.root="{home}"', f"registry.model='{name}'"])
+    promote_job.run(config, argparse.Namespace(force=force))
+
+
+def test_the_promote_job_moves_the_champion_where_the_gate_passed(store, config, home, capsys):
+    register(store, config, "gated")
+    run_promote(home, "gated")
+    assert champion(store, "gated").number == 1
+    assert capsys.readouterr().out == "promoted: models:/gated@champion is models:/gated/1\n"
+    run_promote(home, "gated")
+    assert capsys.readouterr().out == "models:/gated/1 is the champion already\n"
+
+
+def test_the_promote_job_refuses_with_the_reasons_unless_forced(store, config, home, capsys):
+    verdict = {"passed": False, "reasons": ["mae .80 is above the user median's .79"], "opponents": {}}
+    version = register(store, config, "poor", verdict=verdict)
+    with pytest.raises(GateError, match=r"not promoted: models:/poor/1 .*above the user median's \.79; --force"):
+        run_promote(home, "poor")
+    assert champion(store, "poor") is None
+    run_promote(home, "poor", force=True)
+    assert champion(store, "poor").number == version.number
+    assert champion(store, "poor").tags["forced"] == "true"
+    assert capsys.readouterr().out.startswith("promoted by force: models:/poor@champion")
+
+
+def test_the_promote_job_says_when_the_champion_knew_another_dataset(store, config, home, capsys):
+    register(store, config, "moved")
+    run_promote(home, "moved")
+    other = tiny_learner()
+    other.facts["fingerprint"] = "cd" * 32
+    register(store, config, "moved", other)
+    run_promote(home, "moved")
+    assert "models:/moved/1, the champion so far, was trained on another dataset" in capsys.readouterr().out
+
+
+def test_the_promote_job_names_the_command_that_makes_a_candidate(store, home):
+    with pytest.raises(RegistryError, match=r"no candidate of absent is registered in sqlite.*python -m jobs\.train"):
+        run_promote(home, "absent")
