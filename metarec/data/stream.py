@@ -5,8 +5,10 @@ query, pad, and hand the tensors over as one row a step. The stream spans all ep
 and can start at any step. Ray's own splitting is not used: it drops rows to make shards equal.
 """
 
+import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,9 @@ from metarec.data.tasks import draw_training_tasks
 from metarec.task import Rows, TaskBatch
 
 STEPS_PER_BLOCK = 16
+RAY_DATA_THREADS = ("iter_threaded", "Prefetcher", "StreamingExecutor", "ray-data")
+"""How the names of the threads start that Ray Data runs for a stream in the process that reads it."""
+SECONDS_TO_END = 10.0
 CPUS_PER_READER = 0.25
 """Of each Ray Data task that builds batches; small, so that a reader finds room beside the training workers."""
 
@@ -76,8 +81,11 @@ class Reader:
         return pa.table({"step": pa.array(numbers, pa.int64()), "batch": pa.array(batches, pa.large_binary())})
 
 
-def stream_batches(builder: BatchBuilder, first_step: int) -> Iterator[TaskBatch]:
+def stream_batches(builder: BatchBuilder, first_step: int) -> Generator[TaskBatch]:
     """One batch for each step from `first_step` to the end of the schedule, in order.
+
+    Close it when it is left early: Ray ends the process, with code 1, if one of a stream's threads still asks for
+    something after `ray.shutdown`.
 
     Args:
         builder: what turns a step into this worker's batch.
@@ -99,12 +107,28 @@ def stream_batches(builder: BatchBuilder, first_step: int) -> Iterator[TaskBatch
         concurrency=1,  # one process builds batches faster than a worker trains on them
     )
     expected = first_step
-    for table in batches.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for step, batch in zip(table["step"].to_pylist(), table["batch"], strict=True):
-            assert step == expected, f"step {step} arrived where step {expected} was due"
-            expected += 1
-            yield from_bytes(batch.as_buffer().to_pybytes())
+    with _tables(batches) as tables:
+        for table in tables:
+            for step, batch in zip(table["step"].to_pylist(), table["batch"], strict=True):
+                assert step == expected, f"step {step} arrived where step {expected} was due"
+                expected += 1
+                yield from_bytes(batch.as_buffer().to_pybytes())
     assert expected == builder.schedule.num_steps, f"the stream ended before step {expected}"
+
+
+@contextlib.contextmanager
+def _tables(batches: ray.data.Dataset) -> Iterator[Iterator[pa.Table]]:
+    """A dataset's blocks; when they are left, Ray Data's threads have ended."""
+    others = set(threading.enumerate())
+    tables = iter(batches.iter_batches(batch_size=None, batch_format="pyarrow"))
+    try:
+        with contextlib.closing(tables):
+            yield tables
+    finally:
+        del tables
+        for thread in set(threading.enumerate()) - others:
+            if thread.name.startswith(RAY_DATA_THREADS):
+                thread.join(SECONDS_TO_END)
 
 
 def read_tasks(parts: Sequence[Part], indices: Int64[np.ndarray, " tasks"]) -> Histories:

@@ -4,6 +4,7 @@ The same function serves a Ray Train worker and, with `num_workers = 0`, the job
 what tells them apart.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -52,23 +53,25 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     builder = BatchBuilder(dataset.parts("train"), schedule, config.task, config.run.seed, team.rank, team.world_size)
     validation = ValidationTasks.draw(dataset, config, rank=team.rank, world_size=team.world_size)
     catalogue = with_held_out_biases(catalogue, training).to(team.device)
-    progress, stopped = train(
-        team.wrap(learner),
-        catalogue,
-        stream_batches(builder, start.step),
-        schedule=schedule,
-        start=start,
-        world_size=team.world_size,
-        optimisation=Optimisation(optimizer, config.outer.lr, config.outer.decay, config.outer.clip),
-        rhythm=config.train,
-        hooks=Hooks(
-            sum_over_workers=team.sum,
-            validate=lambda: validation.metric(learner, catalogue, team.sum),
-            save=_saver(checkpoints, learner, optimizer, team),
-            report=_reporter(folder, start, team),
-            should_stop=_stop_check(folder.stop_request),
-        ),
+    hooks = Hooks(
+        sum_over_workers=team.sum,
+        validate=lambda: validation.metric(learner, catalogue, team.sum),
+        save=_saver(checkpoints, learner, optimizer, team),
+        report=_reporter(folder, start, team),
+        should_stop=_stop_check(folder.stop_request),
     )
+    with contextlib.closing(stream_batches(builder, start.step)) as batches:
+        progress, stopped = train(
+            team.wrap(learner),
+            catalogue,
+            batches,
+            schedule=schedule,
+            start=start,
+            world_size=team.world_size,
+            optimisation=Optimisation(optimizer, config.outer.lr, config.outer.decay, config.outer.clip),
+            rhythm=config.train,
+            hooks=hooks,
+        )
     return {
         "step": progress.step,
         "num_tasks_seen": progress.num_tasks_seen,

@@ -1,5 +1,7 @@
 """The stream: what Ray Data hands to a worker is what the schedule says, batch for batch."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -89,3 +91,13 @@ def test_a_stream_that_starts_later_goes_on_where_the_other_would_be(ray_cluster
 
 def test_a_stream_that_is_at_its_end_gives_nothing(parts):
     assert list(stream_batches(builder(parts), 10)) == []
+
+
+def test_a_stream_that_is_left_early_leaves_no_thread_behind(ray_cluster, parts):
+    before = set(threading.enumerate())
+    batches = stream_batches(builder(parts), 0)
+    next(batches)
+    during = set(threading.enumerate()) - before
+    assert during
+    batches.close()
+    assert not {thread for thread in during if thread.is_alive()}
