@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from metarec.evaluate.protocol import Evaluation, Predict
     from metarec.learner import Learner
 
-DATA_TABLES = ("data", "synthetic", "tables", "protocol", "task")
+OWN_TABLES = ("run", "evaluate", "train", "output", "tracking", "registry")
+"""What a job says of itself; everything else is the model's."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,26 +50,33 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
         primary=config.evaluate.primary,
         num_resamples=config.evaluate.num_resamples,
     )
-    print(render_table(evaluation))
+    print(render_table(evaluation, primary=config.evaluate.primary))
     if arguments.report:
-        write_report(evaluation, verdict, arguments.report, model=uri, dataset=dataset.fingerprint)
+        facts = {"model": uri, "dataset": dataset.fingerprint, "primary": config.evaluate.primary}
+        write_report(evaluation, verdict, arguments.report, **facts)
         say(f"wrote {arguments.report}")
 
 
 def with_data_of(learner: "Learner", config: Config) -> Config:
-    """The config with the model's own data, protocol and tasks; a `data.path` that is given stands."""
-    own = config_to_dict(learner.config)
-    shaping = {f"{table}.{name}": value for table in DATA_TABLES for name, value in own[table].items()}
-    return with_values(config, shaping | ({"data.path": config.data.path} if config.data.path else {}))
+    """The model's config with this job's own tables, but the metric that the model was made for.
+
+    A `data.path` that is given stands.
+    """
+    given = config_to_dict(config)
+    own = {f"{table}.{name}": value for table in OWN_TABLES for name, value in given[table].items()}
+    own["evaluate.primary"] = learner.config.evaluate.primary
+    return with_values(learner.config, own | ({"data.path": config.data.path} if config.data.path else {}))
 
 
 def evaluate_beside_floors(config: Config, dataset: "Dataset", candidates: Mapping[str, "Predict"]) -> "Evaluation":
     """Judge the floors and then the candidates on the dataset's test users."""
-    from metarec.baselines import FLOORS
+    from metarec.baselines import EVENT_FLOORS, FLOORS
+    from metarec.data.negatives import Negatives
     from metarec.evaluate.protocol import evaluate
 
     catalogue, histories = dataset.catalogue(), dataset.histories("train")
-    predictors = {name: fit(histories, catalogue) for name, fit in FLOORS.items()}
+    floors = EVENT_FLOORS if config.has_events else FLOORS
+    predictors = {name: fit(histories, catalogue) for name, fit in floors.items()}
     test = dataset.histories("test")
     say(f"evaluating {len(predictors) + len(candidates)} predictors on {len(test):,} test users")
     return evaluate(
@@ -80,6 +88,7 @@ def evaluate_beside_floors(config: Config, dataset: "Dataset", candidates: Mappi
         support_sizes=config.evaluate.support_sizes,
         num_draws=config.evaluate.num_draws,
         seed=config.protocol.seed,
+        negatives=Negatives.among_known(catalogue, config.task.num_negatives),
     )
 
 

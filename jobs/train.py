@@ -48,9 +48,11 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
 
 def work(config: Config, folder: RunFolder) -> str:
     """Prepare, train, evaluate, track, register and promote; return what a person should read at the end."""
+    from metarec.build import check_combination
     from metarec.data.sources import check_source
     from metarec.tracking import open_store, start_run
 
+    check_combination(config)
     check_source(config)
     say(f"run {config.run.name}: opening the tracking store and Ray")
     store = open_store(config)
@@ -165,10 +167,12 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
         reason = f"{champion.uri}, the champion, was trained on another preparation of the data and cannot be compared"
         verdict = dataclasses.replace(verdict, passed=False, reasons=(*verdict.reasons, reason))
     figures = {metric: evaluation.value(name, "all", metric) for metric in METRICS}
-    write_report(evaluation, verdict, folder.report, run=config.run.name, dataset=dataset.fingerprint)
+    facts = {"run": config.run.name, "dataset": dataset.fingerprint, "primary": config.evaluate.primary}
+    write_report(evaluation, verdict, folder.report, **facts)
+    table = render_table(evaluation, primary=config.evaluate.primary)
     tracked.log_artifact_bytes("report.json", storage.read_bytes(folder.report))
     tracked.log_artifact_bytes("adaptation-curve.png", plot_curves(evaluation, config.evaluate.primary))
-    tracked.log_artifact_bytes("results.txt", render_table(evaluation).encode())
+    tracked.log_artifact_bytes("results.txt", table.encode())
     tracked.log_metrics(0, {f"test.{metric}": value for metric, value in figures.items()})
     say(f"registering {config.model_name}")
     version = registry.log_and_register(
@@ -179,7 +183,7 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
     return "\n".join(
         [
             "",
-            render_table(evaluation),
+            table,
             "",
             *promotion_lines(version, verdict),
             "",
@@ -192,10 +196,10 @@ def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Lear
     """The run's model at its best validation metric, with all that it needs to serve."""
     from metarec.build import build_learner
     from metarec.learner import Learner
-    from metarec.train.checkpoint import CheckpointFolder
+    from metarec.train.worker import checkpoints_of
 
     module = build_learner(config, dataset.schema)
-    checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_checkpoints)
+    checkpoints = checkpoints_of(config, folder)
     best = checkpoints.best()
     assert best is not None, "a finished training has a checkpoint"
     progress = checkpoints.load(best, module)

@@ -1,70 +1,223 @@
 """From a config to objects: the only place that knows the models and the algorithms by name."""
 
 import fnmatch
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import nn
 
+from metarec.algorithms.fine_tuned import FineTuned
+from metarec.algorithms.imaml import Imaml
+from metarec.algorithms.joint import Joint
+from metarec.algorithms.learned_mask import LearnedMask
 from metarec.algorithms.maml import Maml
+from metarec.algorithms.matching import Matching
 from metarec.algorithms.meta_learner import MetaLearner
-from metarec.config import Config
+from metarec.algorithms.meta_sgd import MetaSgd
+from metarec.algorithms.neural_process import NeuralProcess
+from metarec.algorithms.objectives import Objective
+from metarec.algorithms.per_weight import weight_shapes
+from metarec.algorithms.prototypical import Prototypical
+from metarec.algorithms.reptile import Reptile
+from metarec.algorithms.ridge import Ridge
+from metarec.combination import (
+    require_numbers,
+    require_one_meaning,
+    require_place_for_context,
+    require_second_derivatives,
+    wide_enough_to_normalise,
+)
+from metarec.config import AlgorithmConfig, Config, ModelConfig, with_values
 from metarec.contracts import Algorithm, Recommender
 from metarec.errors import ConfigError
+from metarec.models.derivatives import tiny_schema
+from metarec.models.features import PairEncoder
+from metarec.models.linear import LinearRegression
+from metarec.models.matrix_factorisation import MatrixFactorisation
 from metarec.models.melu import Melu
+from metarec.models.multi_task import Towers
+from metarec.models.network import Network
+from metarec.models.recommender import FieldRecommender
+from metarec.models.transformer import Transformer
+from metarec.models.wide_deep import WideDeep
+from metarec.models.xdeepfm import XDeepFm
 from metarec.schema import Schema
+
+MODELS: dict[str, Callable[[ModelConfig, PairEncoder, int, int], Network]] = {
+    "melu": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=model.direct),
+    "mlp": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=False),
+    "multi_task": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=False),
+    "linear": lambda model, encoder, width, num_heads: LinearRegression(width),
+    "mf": lambda model, encoder, width, num_heads: MatrixFactorisation(
+        len(encoder.users.fields), len(encoder.items.fields), encoder.width, item_bias=model.residual == "none"
+    ),
+    "wide_deep": lambda model, encoder, width, num_heads: WideDeep(
+        len(encoder.users.fields), len(encoder.items.fields), encoder.width, width, hidden=model.hidden
+    ),
+    "xdeepfm": lambda model, encoder, width, num_heads: XDeepFm(
+        encoder.num_fields, width, hidden=model.hidden, interactions=model.interactions
+    ),
+    "transformer": lambda model, encoder, width, num_heads: Transformer(
+        width,
+        direct=model.direct,
+        num_heads=num_heads,
+        block_width=wide_enough_to_normalise(model),
+        num_blocks=model.num_blocks,
+        num_attention_heads=model.num_attention_heads,
+        hidden=model.hidden,
+    ),
+}
+"""Settings, encoder, the width of its vectors side by side (the context vector among them) and the number of heads → a
+network."""
+
+HEADS: dict[str, Callable[[ModelConfig, tuple[int, ...], int], nn.Module]] = {
+    "multi_task": lambda model, widths, num_heads: Towers(
+        widths, num_heads, hidden=model.tower, zero=model.residual == "bias"
+    ),
+}
+"""For models whose head is not linear: settings, the widths of the embedding's parts, the number of heads → a head."""
+
+ALGORITHMS: dict[str, Callable[[AlgorithmConfig, dict[str, Any], dict[str, Any], FieldRecommender], Algorithm]] = {
+    "maml": lambda algorithm, losses, steps, model: Maml(
+        **losses,
+        **steps,
+        first_order=algorithm.first_order,
+        first_order_share=algorithm.first_order_share,
+        multi_step_share=algorithm.multi_step_share,
+        recompute=algorithm.recompute,
+    ),
+    "meta_sgd": lambda algorithm, losses, steps, model: MetaSgd(
+        weight_shapes(model, steps["adapted"]),
+        **losses,
+        **_without(steps, "adapted", "learned"),
+        first_order=algorithm.first_order,
+    ),
+    "reptile": lambda algorithm, losses, steps, model: Reptile(**losses, **_without(steps, "learned")),
+    "imaml": lambda algorithm, losses, steps, model: Imaml(
+        **losses, **_without(steps, "learned"), proximal=algorithm.proximal, cg_steps=algorithm.cg_steps
+    ),
+    "learned_mask": lambda algorithm, losses, steps, model: LearnedMask(
+        weight_shapes(model, steps["adapted"]),
+        **losses,
+        **_without(steps, "adapted"),
+        first_order=algorithm.first_order,
+    ),
+    "ridge": lambda algorithm, losses, steps, model: Ridge(
+        outer=losses["outer"], width=model.embedding_width, ridge=algorithm.ridge
+    ),
+    "prototypical": lambda algorithm, losses, steps, model: Prototypical(outer=losses["outer"]),
+    "matching": lambda algorithm, losses, steps, model: Matching(
+        outer=losses["outer"], width=model.embedding_width, full_context=algorithm.full_context
+    ),
+    "neural_process": lambda algorithm, losses, steps, model: NeuralProcess(
+        outer=losses["outer"], width=model.embedding_width, latent_width=algorithm.latent_width
+    ),
+    "joint": lambda algorithm, losses, steps, model: Joint(outer=losses["outer"]),
+    "fine_tuned": lambda algorithm, losses, steps, model: FineTuned(**losses, **_without(steps, "learned")),
+}
+"""Settings, the two objectives, how inner steps go, and the recommender → an algorithm."""
 
 
 def build_learner(config: Config, schema: Schema) -> MetaLearner:
     """The meta-learner that a config describes, with initial weights drawn from `run.seed`.
 
     Raises:
-        ConfigError: a name is not registered or `algorithm.adapt` selects no parameter.
+        ConfigError: a name is not registered, `algorithm.adapt` selects no parameter, or a combination makes no sense.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         model = _build_model(config, schema)
-        return MetaLearner(model, _build_algorithm(config, model))
+        algorithm = _build_algorithm(config, schema, model)
+        require_numbers(config, algorithm)
+        require_one_meaning(config, algorithm)
+        if algorithm.capabilities.second_order:
+            num_heads = len(schema.heads)
+            require_second_derivatives(config, _build_model(config, tiny_schema(num_heads)), num_heads)
+    return MetaLearner(model, algorithm, _objective(config.outer.loss, "outer.loss", config, schema))
 
 
-def _build_model(config: Config, schema: Schema) -> Recommender:
-    settings = config.model
-    if settings.name not in MODELS:
-        raise ConfigError(f"model.name is {settings.name!r}; use one of {', '.join(MODELS)}")
-    return MODELS[settings.name](
-        schema,
-        embedding_width=settings.embedding_width,
-        hidden=settings.hidden,
-        direct=settings.direct,
+def check_combination(config: Config) -> None:
+    """Refuse what no dataset could make sense of, before there is one: builds for a schema of one field a side.
+
+    Raises:
+        ConfigError: as `build_learner`; which embedding tables a pattern selects is not asked, only the data know.
+    """
+    num_heads = max(len(config.outer.loss.split()), len(config.inner.loss.split()), len(config.model.head_weights))
+    known = [pattern for pattern in config.algorithm.adapt.split() if not pattern.startswith("encoder.")]
+    build_learner(with_values(config, {"algorithm.adapt": " ".join(known) or "*"}), tiny_schema(num_heads))
+
+
+def _build_model(config: Config, schema: Schema) -> FieldRecommender:
+    settings, num_heads = config.model, len(schema.heads)
+    _require_known("model.name", settings.name, MODELS)
+    encoder = PairEncoder(schema.user_fields, schema.item_fields, settings.embedding_width)
+    width = encoder.num_fields * settings.embedding_width + settings.context_width
+    network = MODELS[settings.name](settings, encoder, width, num_heads)
+    require_place_for_context(config, network)
+    head = HEADS[settings.name](settings, network.widths, num_heads) if settings.name in HEADS else None
+    return FieldRecommender(
+        encoder,
+        network,
+        head=head,
+        num_heads=num_heads,
+        context_width=settings.context_width,
         residual=settings.residual == "bias",
         user_bias_damping=settings.user_bias_damping,
     )
 
 
-def _build_algorithm(config: Config, model: Recommender) -> Algorithm:
-    name = config.algorithm.name
-    if name not in ALGORITHMS:
-        raise ConfigError(f"algorithm.name is {name!r}; use one of {', '.join(ALGORITHMS)}")
-    return ALGORITHMS[name](
-        select_parameters(config.algorithm.adapt, model.adaptable()),
-        steps=config.inner.steps,
-        lr=config.inner.lr,
-        learned=config.inner.learned,
-        first_order=config.algorithm.first_order,
-        damping=config.inner.damping,
-        query_loss=config.outer.loss,
-    )
+def _build_algorithm(config: Config, schema: Schema, model: FieldRecommender) -> Algorithm:
+    name, inner = config.algorithm.name, config.inner
+    _require_known("algorithm.name", name, ALGORITHMS)
+    losses = {
+        "inner": _objective(inner.loss, "inner.loss", config, schema),
+        "outer": _objective(config.outer.loss, "outer.loss", config, schema),
+    }
+    steps = {
+        "adapted": select_parameters(config.algorithm.adapt, model),
+        "steps": inner.steps,
+        "lr": inner.lr,
+        "learned": inner.learned,
+        "damping": inner.damping,
+        "batch_size": inner.batch_size,
+    }
+    return ALGORITHMS[name](config.algorithm, losses, steps, model)
 
 
-def select_parameters(patterns: str, names: list[str]) -> list[str]:
-    """The names that one of the space-separated shell patterns matches, in the order of `names`.
+def _objective(text: str, name: str, config: Config, schema: Schema) -> Objective:
+    losses, weights, heads = text.split(), config.model.head_weights, schema.heads
+    described = f"the {len(heads)} heads ({', '.join(head.name for head in heads)})"
+    if len(losses) not in (1, len(heads)):
+        raise ConfigError(f"{name} is {text!r}; name one loss, or one for each of {described}")
+    if len(weights) not in (0, len(heads)):
+        raise ConfigError(f"model.head_weights is {list(weights)}; give one for each of {described}")
+    return Objective(losses * (len(heads) // len(losses)), heads, weights or (1.0,) * len(heads))
+
+
+def select_parameters(patterns: str, model: Recommender) -> list[str]:
+    """The names that one of the space-separated shell patterns matches, in the order of the model.
+
+    Embedding tables are selected only by patterns that start with `encoder.`.
 
     Raises:
         ConfigError: a pattern matches nothing.
     """
+    own, tables = model.adaptable(), model.tables()
+    selected = set()
     for pattern in patterns.split():
-        if not fnmatch.filter(names, pattern):
-            raise ConfigError(f"algorithm.adapt: {pattern!r} selects no parameter; a task can adapt {', '.join(names)}")
-    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns.split())]
+        found = fnmatch.filter(tables if pattern.startswith("encoder.") else own, pattern)
+        if not found:
+            names = ", ".join([*own, *tables])
+            raise ConfigError(f"algorithm.adapt: {pattern!r} selects no parameter; a task can adapt {names}")
+        selected |= set(found)
+    return [name for name in [*own, *tables] if name in selected]
 
 
-MODELS = {"melu": Melu}
-ALGORITHMS = {"maml": Maml}
+def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
+
+
+def _require_known(name: str, value: str, known: dict[str, Any]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} is {value!r}; use one of {', '.join(known)}")

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import tomli_w
 
 from metarec.errors import ConfigError
+from metarec.schema import EVENT, RATING
 
 Source = Literal["synthetic", "movielens-100k", "movielens-1m", "tables"]
 
@@ -27,6 +28,17 @@ Source = Literal["synthetic", "movielens-100k", "movielens-1m", "tables"]
 def _require(claim: bool, name: str, value: object, expected: str) -> None:
     if not claim:
         raise ConfigError(f"{name} is {value!r}; {expected}")
+
+
+LOSSES = ("squared", "absolute", "cross_entropy", "pairwise", "softmax")
+"""The objectives that `inner.loss` and `outer.loss` name."""
+RANKING_LOSSES = ("pairwise", "softmax")
+"""Those of them whose scores tell an order and nothing else."""
+
+
+def _require_losses(name: str, text: str) -> None:
+    known = text.split() != [] and all(loss in LOSSES for loss in text.split())
+    _require(known, name, text, f"use one of {', '.join(LOSSES)}, or one for each head between spaces")
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,9 @@ class TablesConfig:
     """The column of the item id, in the ratings and in the items table."""
     rating: str = "rating"
     """The column of the rating; empty = plain events, each of which counts as 1."""
+    heads: dict[str, str] = field(default_factory=dict)
+    """Further things to predict, after the rating or event: name → column of what happened (1) or did not (0), with
+    nothing in it where that is not known."""
     timestamp: str = "timestamp"
     """The column of the time in unix seconds; empty = none."""
     title: str = ""
@@ -120,6 +135,12 @@ class TablesConfig:
         for name in ("ratings", "user", "item", "separator"):
             _require(getattr(self, name) != "", f"tables.{name}", "", "it must not be empty")
         _require(self.low < self.high, "tables.high", self.high, f"it must be above tables.low ({self.low})")
+        columns = [column for column in (self.user, self.item, self.rating, self.timestamp) if column]
+        for name, column in self.heads.items():
+            _require(name not in ("", RATING, EVENT), "tables.heads", name, "give the head a name of its own")
+            _require(column != "", f"tables.heads.{name}", column, "name a column of the ratings")
+            _require(column not in columns, f"tables.heads.{name}", column, "name a column with no other meaning")
+            columns.append(column)
         for table in ("user_features", "item_features"):
             for column, kind in getattr(self, table).items():
                 known = ("categorical", "multi_valued", "numeric", "dense")
@@ -163,11 +184,15 @@ class TaskConfig:
     """The most support ratings of a training task, drawn at random. Evaluation uses all."""
     subsample_support: bool = True
     """Whether a training support is cut to a random size, so that every size is met in training."""
+    num_negatives: int = 0
+    """For plain events: items that the user never met, drawn at random, beside each event of support and query; the
+    other sizes of a task count events alone."""
 
     def __post_init__(self) -> None:
         _require(self.num_query >= 1, "task.num_query", self.num_query, "use 1 or more")
         _require(self.max_query >= self.num_query, "task.max_query", self.max_query, "use task.num_query or more")
         _require(self.max_support >= 1, "task.max_support", self.max_support, "use 1 or more")
+        _require(self.num_negatives >= 0, "task.num_negatives", self.num_negatives, "use 0 or more")
 
 
 @dataclass(frozen=True)
@@ -179,9 +204,21 @@ class ModelConfig:
     embedding_width: int = 32
     """Width of each feature's embedding."""
     hidden: tuple[int, ...] = (64,)
-    """Widths of the decision layers."""
+    """Widths of the hidden layers, where the model has them."""
     direct: bool = True
-    """Whether a linear layer leads from the embeddings straight to the prediction, beside the decision layers."""
+    """melu, transformer: whether a linear path leads from the embeddings straight to the prediction as well."""
+    interactions: tuple[int, ...] = (16, 16)
+    """xdeepfm: feature maps of each layer of its compressed interaction network."""
+    num_blocks: int = 2
+    """transformer: blocks of attention and feed-forward layers."""
+    num_attention_heads: int = 2
+    """transformer: heads of each attention layer, each as wide as an embedding; its blocks are as wide as all heads."""
+    tower: tuple[int, ...] = (16,)
+    """multi_task: widths of the hidden layers of each head's own tower."""
+    context_width: int = 0
+    """Width of a context vector, an input of the model (CAVIA); where it starts is learned, from zero on; 0 = none."""
+    head_weights: tuple[float, ...] = ()
+    """What an error in each head counts, in the order of the heads; empty = 1 each."""
     warm_start_rank: int = 10
     """Dimensions of item id embeddings that start as factors of a matrix factorisation; 0 = none, at most the width."""
     residual: Literal["bias", "none"] = "bias"
@@ -190,10 +227,16 @@ class ModelConfig:
     """With residual = bias: how many ratings at the mean are added before a user's bias is believed."""
 
     def __post_init__(self) -> None:
-        _require(self.embedding_width >= 1, "model.embedding_width", self.embedding_width, "use 1 or more")
-        widths_are_positive = all(width >= 1 for width in self.hidden)
-        _require(widths_are_positive, "model.hidden", list(self.hidden), "use widths of 1 or more")
-        _require(self.warm_start_rank >= 0, "model.warm_start_rank", self.warm_start_rank, "use 0 or more")
+        for name in ("embedding_width", "num_blocks", "num_attention_heads"):
+            _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "use 1 or more")
+        for name in ("hidden", "interactions", "tower"):
+            widths_are_positive = all(width >= 1 for width in getattr(self, name))
+            _require(widths_are_positive, f"model.{name}", list(getattr(self, name)), "use widths of 1 or more")
+        for name in ("context_width", "warm_start_rank"):
+            _require(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "use 0 or more")
+        _require(len(self.interactions) > 0, "model.interactions", [], "name the maps of at least one layer")
+        weights_are_positive = all(weight > 0 for weight in self.head_weights)
+        _require(weights_are_positive, "model.head_weights", list(self.head_weights), "use weights above 0")
         _require(self.user_bias_damping > 0, "model.user_bias_damping", self.user_bias_damping, "use more than 0")
 
 
@@ -204,12 +247,37 @@ class AlgorithmConfig:
     name: str = "maml"
     """Its name in the registry of algorithms."""
     adapt: str = "*"
-    """Which of the parameters that a task can adapt it does adapt: shell patterns over their names, between spaces."""
+    """Which parameters a task adapts: shell patterns over their names, between spaces; embedding tables (row by row)
+    only where a pattern starts with `encoder.`."""
     first_order: bool = False
-    """Whether the meta-gradient leaves out the derivative of the inner gradient."""
+    """maml, meta_sgd, learned_mask: whether the meta-gradient leaves out the derivative of the inner gradient."""
+    first_order_share: float = 0.0
+    """maml: the share of the run, from its start, that is first order in any case (MAML++)."""
+    multi_step_share: float = 0.0
+    """maml: the share of the run, from its start, in which the query loss after every inner step counts (MAML++)."""
+    recompute: bool = False
+    """maml: whether the way back computes inner steps again, so that memory does not grow with them (time does, with
+    their square; the loss after every step still keeps them)."""
+    proximal: float = 1.0
+    """imaml: strength of the pull that keeps a task's weights near the initialisation."""
+    cg_steps: int = 10
+    """imaml: conjugate gradient steps that solve for the implicit meta-gradient."""
+    ridge: float = 10.0
+    """ridge: the penalty λ that the closed-form head starts from; it is learned."""
+    full_context: bool = False
+    """matching: whether support and query embeddings are refined in the light of the whole support."""
+    latent_width: int = 32
+    """neural_process: width of what it keeps of a task's support."""
 
     def __post_init__(self) -> None:
         _require(self.adapt.strip() != "", "algorithm.adapt", self.adapt, "name at least one pattern, such as '*'")
+        for name in ("first_order_share", "multi_step_share"):
+            share = getattr(self, name)
+            _require(0.0 <= share <= 1.0, f"algorithm.{name}", share, "use a share between 0 and 1")
+        for name in ("proximal", "ridge"):
+            _require(getattr(self, name) > 0, f"algorithm.{name}", getattr(self, name), "use a number above 0")
+        for name in ("cg_steps", "latent_width"):
+            _require(getattr(self, name) >= 1, f"algorithm.{name}", getattr(self, name), "use 1 or more")
 
 
 @dataclass(frozen=True)
@@ -220,15 +288,22 @@ class InnerConfig:
     """Learning rate of the inner steps; where `learned`, the rate they start from."""
     steps: int = 3
     """Number of inner gradient steps."""
+    loss: str = "squared"
+    """What the inner steps lower on the support; the same choices as `outer.loss`."""
     damping: float = 40.0
     """Ratings without an error that are added to the support loss, so that few ratings move a user less than many."""
+    batch_size: int = 0
+    """Support ratings of each inner step, drawn at random; 0 = all of them."""
     learned: bool = True
-    """Whether the outer loop learns an inner rate for each adapted tensor and step (MAML++, Antoniou 2019)."""
+    """maml, learned_mask: whether the outer loop learns an inner rate for each adapted tensor and step (MAML++,
+    Antoniou 2019). meta_sgd always learns one for each weight; no other algorithm learns its rates."""
 
     def __post_init__(self) -> None:
         _require(self.lr > 0, "inner.lr", self.lr, "use a number above 0")
         _require(self.steps >= 1, "inner.steps", self.steps, "use 1 or more")
+        _require_losses("inner.loss", self.loss)
         _require(self.damping >= 0, "inner.damping", self.damping, "use 0 or more")
+        _require(self.batch_size >= 0, "inner.batch_size", self.batch_size, "use 0 or more")
 
 
 @dataclass(frozen=True)
@@ -237,8 +312,9 @@ class OuterConfig:
 
     lr: float = 0.003
     """Learning rate of the outer optimiser (AdamW)."""
-    loss: Literal["squared", "absolute"] = "absolute"
-    """The error of query predictions that meta-training lowers: `absolute` aims at MAE, `squared` at RMSE."""
+    loss: str = "absolute"
+    """What meta-training lowers on the query: `absolute` aims at MAE, `squared` at RMSE, `cross_entropy` at events,
+    `pairwise` and `softmax` at the order of a task's rows. One name, or one for each head between spaces."""
     weight_decay: float = 0.0
     """Decoupled weight decay of the outer optimiser."""
     epochs: int = 12
@@ -250,6 +326,7 @@ class OuterConfig:
 
     def __post_init__(self) -> None:
         _require(self.lr > 0, "outer.lr", self.lr, "use a number above 0")
+        _require_losses("outer.loss", self.loss)
         _require(self.weight_decay >= 0, "outer.weight_decay", self.weight_decay, "use 0 or more")
         _require(self.epochs >= 1, "outer.epochs", self.epochs, "use 1 or more")
         _require(self.clip > 0, "outer.clip", self.clip, "use a number above 0")
@@ -275,6 +352,8 @@ class TrainConfig:
     """Newest checkpoints to keep beside the best."""
     max_failures: int = 3
     """Worker failures after which the run gives up."""
+    max_bad_tasks: float = 0.05
+    """The share of an epoch's tasks that may turn out not finite, and are left out, before the run stops."""
 
     def __post_init__(self) -> None:
         _require(self.num_workers >= 0, "train.num_workers", self.num_workers, "use 0 or more")
@@ -282,6 +361,8 @@ class TrainConfig:
         for name in ("meta_batch", "validate_every", "checkpoint_every", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "use 1 or more")
         _require(self.max_failures >= 0, "train.max_failures", self.max_failures, "use 0 or more")
+        share = self.max_bad_tasks
+        _require(0.0 <= share <= 1.0, "train.max_bad_tasks", share, "use a share between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -292,8 +373,8 @@ class EvaluateConfig:
     """Support sizes of the adaptation curve; all support ratings are always added."""
     num_draws: int = 10
     """Random draws of query and support order for each test user; a user's value is the mean over them."""
-    primary: Literal["mae", "rmse"] = "mae"
-    """The metric by which checkpoints, searches and the gate decide; lower is better."""
+    primary: Literal["mae", "rmse", "ndcg@5"] = "mae"
+    """The metric by which checkpoints, searches and the gate decide: an error, or how well a task's rows are ranked."""
     num_resamples: int = 2000
     """Bootstrap resamples of users behind an interval."""
 
@@ -369,6 +450,37 @@ class Config:
             f"a task needs task.num_query ({self.task.num_query}) query ratings and 1 support rating: use {needed} "
             "or more, or lower task.num_query",
         )
+        self._require_something_to_learn()
+        _require(
+            self.outer.loss.split()[0] not in RANKING_LOSSES or self.evaluate.primary == "ndcg@5",
+            "evaluate.primary",
+            self.evaluate.primary,
+            f"outer.loss {self.outer.loss!r} learns an order, whose scores have no error: use ndcg@5",
+        )
+
+    def _require_something_to_learn(self) -> None:
+        """Negatives go with events, and what tells rows apart goes with negatives."""
+        num_negatives = self.task.num_negatives
+        _require(
+            self.has_events or num_negatives == 0,
+            "task.num_negatives",
+            num_negatives,
+            "the ratings say themselves what a user does not like: use 0, or plain events (data.source = 'tables', "
+            "tables.rating = '')",
+        )
+        for name in ("inner", "outer"):
+            loss = getattr(self, name).loss.split()[0]
+            _require(
+                not self.has_events or num_negatives > 0 or loss not in ("cross_entropy", *RANKING_LOSSES),
+                f"{name}.loss",
+                loss,
+                "it learns to tell 1 from 0, and plain events are all 1: set task.num_negatives to 1 or more",
+            )
+
+    @property
+    def has_events(self) -> bool:
+        """Whether the first head is plain events, each of which counts as 1."""
+        return self.data.source == "tables" and not self.tables.rating
 
     @property
     def dataset_name(self) -> str:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import safetensors.torch
 import torch
@@ -25,6 +26,8 @@ from metarec.build import build_learner
 from metarec.config import Config, config_from_dict, config_to_dict
 from metarec.contracts import State
 from metarec.data.features import encode_field
+from metarec.data.histories import Histories
+from metarec.data.negatives import Negatives, draw_negatives
 from metarec.errors import RequestError, StorageError
 from metarec.schema import FeatureField, Schema
 from metarec.task import Catalogue, Rows
@@ -103,7 +106,7 @@ class Learner:
         separator = self.config.tables.separator
         catalogue = self.catalogue._replace(user_features=encode_user(self.schema.user_fields, user or {}, separator))
         catalogue = catalogue.to(self.catalogue.offset.device)
-        support = self._rows(rated, targets)
+        support = self._with_negatives(self._rows(rated, targets))
         with torch.no_grad():
             state = self.module.adapt(catalogue, support, torch.zeros(1, dtype=torch.int64, device=support.item.device))
         return AdaptedUser(self, catalogue, state, frozenset(rated))
@@ -197,6 +200,15 @@ class Learner:
             mask=torch.ones(1, len(items), dtype=torch.bool),
         )
         return rows.to(offset.device)
+
+    def _with_negatives(self, rows: Rows) -> Rows:
+        """The rows of one user with the negatives that a support had in training, the same at each request."""
+        negatives = Negatives.among_known(self.catalogue, self.config.task.num_negatives)
+        items = rows.item[0].cpu().numpy()
+        target = np.ones((len(items), 1), np.float32)
+        history = Histories(np.zeros(1, np.int64), np.array([0, len(items)]), items, target, target > 0)
+        drawn = draw_negatives(negatives, history, seed=0, draw=0, num_places=len(items))
+        return drawn.beside(rows.to("cpu"), np.zeros(1, np.int64)).to(rows.item.device)
 
 
 class AdaptedUser:

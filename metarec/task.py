@@ -29,7 +29,8 @@ class Rows(NamedTuple):
     Attributes:
         user: index into the catalogue's users; in a user task the same in every row.
         item: index into the catalogue's items.
-        position: 0 for the oldest row of the task's history, counting up in time.
+        position: 0 for the oldest row of the task's history, counting up in time; a sampled negative has that of the
+            row that it stands beside.
         target: what the user gave, per head; 0 where not observed.
         observed: whether that head was observed in that row.
         mask: whether the row is real. A padded row has index 0, target 0 and `observed` false.
@@ -68,6 +69,13 @@ class TaskBatch(NamedTuple):
     def to(self, device: torch.device | str) -> "TaskBatch":
         """The same batch on another device."""
         return TaskBatch(self.support.to(device), self.query.to(device), self.task_seed.to(device))
+
+
+def select_tasks(batch: TaskBatch, chosen: Bool[Tensor, " tasks"] | Int[Tensor, " chosen"]) -> TaskBatch:
+    """The chosen tasks of a batch, by a mask or by their places, padding unchanged."""
+    support = Rows(*(leaf[chosen] for leaf in batch.support))
+    query = Rows(*(leaf[chosen] for leaf in batch.query))
+    return TaskBatch(support, query, batch.task_seed[chosen])
 
 
 class Catalogue(NamedTuple):

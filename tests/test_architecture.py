@@ -17,7 +17,7 @@ LAYERS = (
     ("task", "contracts", "metrics", "config", "storage"),
     ("models", "algorithms"),
     ("data",),
-    ("build", "learner", "baselines", "evaluate", "train"),
+    ("combination", "build", "learner", "baselines", "evaluate", "train"),
     ("data.prepare", "data.stream", "train.preflight", "train.worker", "train.launch", "search"),
     ("tracking", "registry", "pyfunc"),
 )

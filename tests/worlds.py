@@ -17,6 +17,9 @@ SMALL = (
     "model.embedding_width=2",
     "model.warm_start_rank=0",
     "model.hidden=[3]",
+    "model.interactions=[3]",
+    "model.num_blocks=1",
+    "model.tower=[3]",
     "model.user_bias_damping=2.0",
     "inner.steps=2",
     "inner.lr=0.3",
@@ -131,3 +134,24 @@ def gradients(learner: MetaLearner, catalogue: Catalogue, batch: TaskBatch) -> d
     names, parameters = zip(*learner.named_parameters(), strict=True)
     values = torch.autograd.grad(learner(catalogue, batch).surrogate, parameters, materialize_grads=True)
     return dict(zip(names, values, strict=True))
+
+
+def differences(
+    learner: MetaLearner, catalogue: Catalogue, batch: TaskBatch, step: float = 1e-5
+) -> dict[str, torch.Tensor]:
+    """Central differences of the surrogate sum by every element of every parameter, by parameter name."""
+    found = {}
+    with torch.no_grad():
+        for name, parameter in learner.named_parameters():
+            slopes = torch.zeros_like(parameter).flatten()
+            flat = parameter.view(-1)
+            for index in range(len(flat)):
+                value = flat[index].item()
+                flat[index] = value + step
+                above = learner(catalogue, batch).surrogate
+                flat[index] = value - step
+                below = learner(catalogue, batch).surrogate
+                flat[index] = value
+                slopes[index] = (above - below) / (2 * step)
+            found[name] = slopes.view_as(parameter)
+    return found

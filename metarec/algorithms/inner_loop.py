@@ -1,68 +1,136 @@
 """The inner loop: gradient steps on one task's support, differentiable from end to end.
 
-Step j takes weights θ_j to θ_{j+1} = θ_j - α_j ∇L(θ_j), where L is the support loss and α_j a rate for each tensor.
+Step j takes weights θ_j to θ_{j+1} = θ_j - α_j ∇L_j(θ_j), where L_j is the loss of the support, or of a minibatch of
+it, and α_j a rate for each tensor or each weight.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metarec.contracts import Weights
+from metarec.algorithms.objectives import Objective
+from metarec.contracts import Encoded, Examples, Recommender, Weights, num_rows_of, query_context, support_context
+
+Loss = Callable[[Weights], Float[Tensor, ""]]
 
 
-def squared_error(
-    scores: Float[Tensor, "rows heads"], target: Float[Tensor, "rows heads"], observed: Bool[Tensor, "rows heads"]
-) -> Float[Tensor, ""]:
-    """Mean squared error over what was observed; 0 where nothing was."""
-    return damped_loss(scores, target, observed, damping=0.0)
+class FastWeights(NamedTuple):
+    """What inner steps leave behind: a task's own weights, and its support, which models with a context look at."""
+
+    weights: Weights
+    support: Examples
 
 
-def absolute_error(
-    scores: Float[Tensor, "rows heads"], target: Float[Tensor, "rows heads"], observed: Bool[Tensor, "rows heads"]
-) -> Float[Tensor, ""]:
-    """Mean absolute error over what was observed; 0 where nothing was."""
-    errors = torch.where(observed, scores - target, 0.0)
-    return errors.abs().sum() / observed.sum().clamp(min=1)
-
-
-def damped_loss(
-    scores: Float[Tensor, "rows heads"],
-    target: Float[Tensor, "rows heads"],
-    observed: Bool[Tensor, "rows heads"],
+def support_loss(
+    model: Recommender,
+    support: Examples,
+    objective: Objective,
+    *,
     damping: float,
-) -> Float[Tensor, ""]:
-    """Sum of squared errors over (n + damping), n being how many targets were observed; 0 where none was.
+    drawn: Bool[Tensor, " rows"] | None = None,
+) -> Loss:
+    """The loss of a support set as a function of the adapted weights; each row is scored without itself.
 
-    With the plain mean (damping 0) one rating moves a user as far as a hundred. Damping adds ratings without an error,
-    so that a short support moves less than a long one, as in ridge regression.
+    Args:
+        model: the recommender.
+        support: of one task.
+        objective: what to lower.
+        damping: as in `Objective`.
+        drawn: the rows of a minibatch, which alone have a loss; all rows stay visible as context. None = all.
     """
-    errors = torch.where(observed, scores - target, 0.0)
-    return errors.square().sum() / (observed.sum() + damping).clamp(min=1)
+    context = support_context(support)
+    observed = support.observed if drawn is None else support.observed & drawn[:, None]
+
+    def loss(weights: Weights) -> Float[Tensor, ""]:
+        scores = model.score(weights, support.encoded, context)
+        return objective(scores, support.target, observed, damping)
+
+    return loss
+
+
+def step_losses(
+    model: Recommender,
+    support: Examples,
+    seed: Int[Tensor, ""],
+    objective: Objective,
+    *,
+    steps: int,
+    damping: float,
+    batch_size: int,
+) -> list[Loss]:
+    """For each inner step the loss that it lowers: of the support, or of the minibatch that the seed draws for it."""
+    if batch_size == 0:
+        return [support_loss(model, support, objective, damping=damping)] * steps
+    drawn = minibatches(support.mask, seed, steps=steps, size=batch_size)
+    return [support_loss(model, support, objective, damping=damping, drawn=rows) for rows in drawn]
+
+
+def query_loss(model: Recommender, state: FastWeights, query: Examples, objective: Objective) -> Float[Tensor, ""]:
+    """The loss of a task's query rows with its own weights."""
+    return objective(predict_with(model, state, query.encoded), query.target, query.observed)
+
+
+def predict_with(model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
+    """The scores of query rows with a task's own weights; they see the whole support as context."""
+    return model.score(state.weights, encoded, query_context(state.support, num_rows_of(encoded)))
 
 
 def gradient_steps(
-    loss: Callable[[Weights], Float[Tensor, ""]],
-    weights: Weights,
-    rates: Sequence[Weights],
-    *,
-    first_order: bool,
-) -> Weights:
-    """The weights after one gradient step for each entry of `rates`.
+    losses: Sequence[Loss], weights: Weights, rates: Sequence[Mapping[str, Tensor | float]], *, first_order: bool
+) -> list[Weights]:
+    """The weights before the first step and after each gradient step.
 
     Args:
-        loss: the support loss as a function of the weights.
+        losses: for each step, the support loss as a function of the weights.
         weights: θ_0, by parameter name.
-        rates: for each step, α by parameter name; any shape that broadcasts to the parameter.
+        rates: for each step, α by parameter name; any shape that broadcasts to the weight.
         first_order: treat each inner gradient as a constant in the outer one (Finn et al. 2017, section 5.2).
 
     Returns:
-        θ after the last step; a function of θ_0 and the rates that autograd can differentiate.
+        θ_0, θ_1, …; functions of θ_0 and the rates that autograd can differentiate.
     """
-    for rate in rates:
+    path = [weights]
+    for loss, rate in zip(losses, rates, strict=True):
         gradients = torch.func.grad(loss)(weights)
         if first_order:
             gradients = {name: gradient.detach() for name, gradient in gradients.items()}
         weights = {name: weight - rate[name] * gradients[name] for name, weight in weights.items()}
-    return weights
+        path.append(weights)
+    return path
+
+
+def minibatches(
+    mask: Bool[Tensor, " rows"], seed: Int[Tensor, ""], *, steps: int, size: int
+) -> list[Bool[Tensor, " rows"]]:
+    """For each step which support rows have a loss: `size` random ones, all where `size` is 0 or there are fewer.
+
+    Which rows are drawn depends on the task's seed, the step and the row's place among the real ones alone, not on
+    padding, be it behind the rows or between them.
+
+    Args:
+        mask: the real rows of one task's support.
+        seed: of the task.
+        steps: how many minibatches to draw.
+        size: rows of each.
+    """
+    if size == 0:
+        return [mask] * steps
+    return [_smallest(_keys(seed, step, mask), mask, size) for step in range(steps)]
+
+
+def _keys(seed: Int[Tensor, ""], step: int, mask: Bool[Tensor, " rows"]) -> Int[Tensor, " rows"]:
+    """A hash of (seed, step, row) for each row: multiply and xor-shift rounds, as in SplitMix64."""
+    key = mask.cumsum(0) - 1 + (seed + step * 0x9E3779B97F4A7C)
+    for factor in (0x3F58476D1CE4E5B9, 0x14D049BB133111EB):
+        key = (key ^ (key >> 30)) * factor
+    return (key ^ (key >> 31)) >> 1
+
+
+def _smallest(keys: Int[Tensor, " rows"], mask: Bool[Tensor, " rows"], size: int) -> Bool[Tensor, " rows"]:
+    """The real rows with the `size` smallest keys."""
+    keys = torch.where(mask, keys, torch.iinfo(keys.dtype).max)
+    rank = (keys[None] < keys[:, None]).sum(-1)
+    return mask & (rank < size)

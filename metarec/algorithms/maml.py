@@ -3,27 +3,37 @@
 For each task, θ' = θ after k gradient steps on the support loss, and the meta-gradient is the gradient of the query
 loss at θ' with respect to θ, through the steps (second order) or as if θ' - θ were constant (first order).
 
+What a task adapts makes the variants: the head alone is ANIL (Raghu et al., ICLR 2020), everything but the head BOIL
+(Oh et al., ICLR 2021), a context vector CAVIA (Zintgraf et al., ICML 2019), all decision layers MeLU.
+
 Finn, Abbeel, Levine: "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks" (ICML 2017).
-Learned rates for each tensor and step: Antoniou, Edwards, Storkey: "How to train your MAML" (ICLR 2019), section 4.
+Learned rates for each tensor and step, the loss after every step, and second order later in the run: Antoniou, Edwards,
+Storkey: "How to train your MAML" (ICLR 2019), section 4.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from metarec.algorithms.inner_loop import absolute_error, damped_loss, gradient_steps, squared_error
-from metarec.contracts import Encoded, Examples, Recommender, Weights, query_context, support_context
-
-
-class MamlState(NamedTuple):
-    """A task's fast weights, and its support, which models with a context look at."""
-
-    weights: Weights
-    support: Examples
+from metarec.algorithms.inner_loop import FastWeights, gradient_steps, predict_with, query_loss, step_losses
+from metarec.algorithms.objectives import Objective
+from metarec.algorithms.recomputed_path import Path, recomputed_losses
+from metarec.algorithms.stacked import Adaptation, stacked_losses
+from metarec.contracts import (
+    Capabilities,
+    Encoded,
+    Examples,
+    LayerStack,
+    Recommender,
+    StackedRecommender,
+    Weights,
+)
+from metarec.task import Catalogue, TaskBatch
 
 
 class Maml(nn.Module):
@@ -34,59 +44,127 @@ class Maml(nn.Module):
 
     Args:
         adapted: names of the parameters that a task adapts, at least one.
+        inner: the objective of the support.
+        outer: the objective of the query.
         steps: k, at least 1.
         lr: the inner rate α; with `learned` where it starts.
         learned: learn log α for each adapted tensor and step in the outer loop.
         first_order: leave out the derivative of the inner gradients.
-        damping: as in `damped_loss`, of the support loss.
-        query_loss: `squared` or `absolute` error; the support loss is always squared.
+        damping: as in `Objective`, of the support loss.
+        batch_size: support rows of each inner step; 0 = all.
+        first_order_share: the share of the run, from its start, that is first order in any case.
+        multi_step_share: the share m of the run, from its start, in which the loss after every step counts: at progress
+            p < m each step but the last with weight (1 - p / m) / k, the last with the rest.
+        recompute: go back through the steps by computing them again, so that memory does not grow with k.
     """
 
     def __init__(
         self,
         adapted: Sequence[str],
         *,
+        inner: Objective,
+        outer: Objective,
         steps: int,
         lr: float,
         learned: bool,
         first_order: bool,
         damping: float,
-        query_loss: Literal["squared", "absolute"],
+        batch_size: int = 0,
+        first_order_share: float = 0.0,
+        multi_step_share: float = 0.0,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.adapted = tuple(adapted)
+        self.inner = inner
+        self.outer = outer
         self.steps = steps
         self.first_order = first_order
         self.damping = damping
-        self.query_loss = {"squared": squared_error, "absolute": absolute_error}[query_loss]
+        self.batch_size = batch_size
+        self.first_order_share = first_order_share
+        self.multi_step_share = multi_step_share
+        self.recompute = recompute
         start = torch.full((steps, len(self.adapted)), math.log(lr))
         if learned:
             self.log_rate = nn.Parameter(start)
         else:
             self.register_buffer("log_rate", start)
 
-    def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> MamlState:
+    @property
+    def capabilities(self) -> Capabilities:
+        """Second order unless told otherwise; all weights of the model take part."""
+        return Capabilities(second_order=not self.first_order)
+
+    def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support."""
-        del seed  # nothing in here is random
+        return FastWeights(self._path(model, support, seed, first_order=self.first_order)[-1], support)
 
-        def loss(weights: Weights) -> Float[Tensor, ""]:
-            scores = model.score(weights, support.encoded, support_context(support))
-            return damped_loss(scores, support.target, support.observed, self.damping)
-
-        parameters = dict(model.named_parameters())
-        weights: Weights = {name: parameters[name] for name in self.adapted}
-        rates = [dict(zip(self.adapted, step, strict=True)) for step in self.log_rate.exp()]
-        return MamlState(gradient_steps(loss, weights, rates, first_order=self.first_order), support)
-
-    def predict(self, model: Recommender, state: MamlState, encoded: Encoded) -> Float[Tensor, "rows heads"]:
-        """The predictions for one task's query rows with its fast weights."""
-        num_rows = torch.utils._pytree.tree_leaves(encoded)[0].shape[0]
-        return model.score(state.weights, encoded, query_context(state.support, num_rows))
+    def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
+        """The scores of one task's query rows with its fast weights."""
+        return predict_with(model, state, encoded)
 
     def meta_loss(
-        self, model: Recommender, support: Examples, query: Examples, seed: Int[Tensor, ""]
+        self, model: Recommender, support: Examples, query: Examples, seed: Int[Tensor, ""], progress: float
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The query loss after adaptation, as surrogate and as report: its gradient is the meta-gradient."""
-        scores = self.predict(model, self.adapt(model, support, seed), query.encoded)
-        loss = self.query_loss(scores, query.target, query.observed)
-        return loss, loss
+        path = self._path(model, support, seed, first_order=self.first_order or progress < self.first_order_share)
+
+        def loss_after(weights: Weights) -> Float[Tensor, ""]:
+            return query_loss(model, FastWeights(weights, support), query, self.outer)
+
+        last = loss_after(path[-1])
+        if progress >= self.multi_step_share or self.steps == 1:
+            return last, last
+        weight = (1 - progress / self.multi_step_share) / self.steps
+        earlier = torch.stack([loss_after(weights) for weights in path[1:-1]]).sum()
+        return (1 - weight * (self.steps - 1)) * last + weight * earlier, last
+
+    def batch_loss(
+        self, model: Recommender, catalogue: Catalogue, batch: TaskBatch, progress: float
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " tasks"]] | None:
+        """The same for a whole batch: with steps computed again, or by the kernel for stacks of linear layers."""
+        if self.recompute and progress >= self.multi_step_share:
+            losses = self._recomputed(model, catalogue, batch, progress)
+            return losses.sum(), losses.detach()
+        stack = model.stack() if isinstance(model, StackedRecommender) else None
+        if stack is None or not self._suits(stack, progress):
+            return None
+        names = [*itertools.chain.from_iterable(stack.layers), stack.direct]
+        rates = F.pad(self.log_rate.exp(), (0, 1))  # the last column is the rate of what is not adapted
+        columns = [self.adapted.index(name) if name in self.adapted else -1 for name in names]
+        first_order = self.first_order or progress < self.first_order_share
+        adaptation = Adaptation(self.inner, self.outer, self.damping, rates[:, columns], first_order)
+        return stacked_losses(model, stack, catalogue, batch, adaptation)
+
+    def _recomputed(
+        self, model: Recommender, catalogue: Catalogue, batch: TaskBatch, progress: float
+    ) -> Float[Tensor, " tasks"]:
+        first_order = self.first_order or progress < self.first_order_share
+        path = Path(self.adapted, self.log_rate.exp(), self.inner, self.damping, self.batch_size, first_order)
+        support, query = (
+            Examples(model.encode(catalogue, rows), rows.target, rows.observed, rows.mask)
+            for rows in (batch.support, batch.query)
+        )
+        return recomputed_losses(model, support, query, batch.task_seed, path=path, outer=self.outer)
+
+    def _suits(self, stack: LayerStack, progress: float) -> bool:
+        """Whether the kernel does what is asked for: all rows in each step, only the loss after the last one, …"""
+        names = {*itertools.chain.from_iterable(stack.layers), stack.direct}
+        return (
+            names >= set(self.adapted)
+            and set(self.inner.names) == {"squared"}
+            and {"squared", "absolute"} >= set(self.outer.names)
+            and self.batch_size == 0
+            and (progress >= self.multi_step_share or self.steps == 1)
+        )
+
+    def _path(
+        self, model: Recommender, support: Examples, seed: Int[Tensor, ""], *, first_order: bool
+    ) -> list[Weights]:
+        """The weights before the first step and after each."""
+        rates = [dict(zip(self.adapted, step, strict=True)) for step in self.log_rate.exp()]
+        losses = step_losses(
+            model, support, seed, self.inner, steps=self.steps, damping=self.damping, batch_size=self.batch_size
+        )
+        return gradient_steps(losses, model.initial(self.adapted, support), rates, first_order=first_order)

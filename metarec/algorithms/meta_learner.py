@@ -7,19 +7,22 @@ the meta-gradient and DDP's reduction of it is exact. The lift from one task to 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from metarec.contracts import Algorithm, Encoded, Examples, Recommender, State
-from metarec.task import Catalogue, Rows, TaskBatch
+from metarec.algorithms.buckets import bucket_tasks
+from metarec.algorithms.objectives import Objective
+from metarec.contracts import Algorithm, BatchAlgorithm, Encoded, Examples, Recommender, State
+from metarec.task import Catalogue, Rows, TaskBatch, select_tasks
 
 
 class MetaOutput(NamedTuple):
     """What a forward pass over a batch of tasks gives.
 
     Attributes:
-        surrogate: the sum over tasks of the scalar whose gradient is the meta-gradient.
-        losses: each task's query loss, detached, to be reported.
+        surrogate: the sum, over the tasks whose loss is finite, of the scalar whose gradient is the meta-gradient.
+        losses: each task's query loss, detached, to be reported; NaN for a task that was left out.
     """
 
     surrogate: Float[Tensor, ""]
@@ -32,30 +35,31 @@ class MetaLearner(nn.Module):
     Args:
         model: a recommender, shared by all tasks.
         algorithm: how a task's support changes it; its own parameters are learned with the recommender's.
+        objective: what the scores of the query are trained for, and so what they say of the targets.
     """
 
-    def __init__(self, model: Recommender, algorithm: Algorithm) -> None:
+    def __init__(self, model: Recommender, algorithm: Algorithm, objective: Objective) -> None:
         super().__init__()
         self.model = model
         self.algorithm = algorithm
+        self.objective = objective
 
-    def forward(self, catalogue: Catalogue, batch: TaskBatch) -> MetaOutput:
+    def forward(self, catalogue: Catalogue, batch: TaskBatch, progress: float = 1.0) -> MetaOutput:
         """The surrogate sum and the losses of a batch; with no task a zero that touches every parameter.
 
-        The zero keeps a data-parallel worker without a task in step with the others.
+        The zero keeps a data-parallel worker without a task in step with the others. A task whose loss or surrogate is
+        not finite is taken out and the pass repeated without it: masking it would still leave a NaN in the gradient.
+
+        Args:
+            catalogue: what the batch points into.
+            batch: the tasks.
+            progress: how much of the run is done, from 0 to 1.
         """
-        if batch.num_tasks == 0:
-            nothing = torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0.0
-            return MetaOutput(nothing, nothing.new_zeros(0))
-
-        def one_task(
-            support: Examples, query: Examples, seed: Int[Tensor, ""]
-        ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-            return self.algorithm.meta_loss(self.model, support, query, seed)
-
-        support, query = self._examples(catalogue, batch.support), self._examples(catalogue, batch.query)
-        surrogates, losses = torch.func.vmap(one_task)(support, query, batch.task_seed)
-        return MetaOutput(surrogates.sum(), losses.detach())
+        surrogate, losses = self._losses(catalogue, batch, progress)
+        good = losses.isfinite()
+        if not good.all():
+            surrogate, _ = self._losses(catalogue, select_tasks(batch, good), progress)
+        return MetaOutput(surrogate + self._nothing(good), losses)
 
     def adapt(self, catalogue: Catalogue, support: Rows, task_seed: Int[Tensor, " tasks"]) -> State:
         """Each task's state after adapting on its support."""
@@ -69,7 +73,7 @@ class MetaLearner(nn.Module):
         """The predictions for each task's query rows, given its state."""
 
         def one_task(state: State, encoded: Encoded) -> Float[Tensor, "rows heads"]:
-            return self.algorithm.predict(self.model, state, encoded)
+            return self.objective.predictions(self.algorithm.predict(self.model, state, encoded))
 
         return torch.func.vmap(one_task)(state, self.model.encode(catalogue, query))
 
@@ -77,6 +81,47 @@ class MetaLearner(nn.Module):
     def predict(self, catalogue: Catalogue, batch: TaskBatch) -> Float[Tensor, "tasks rows heads"]:
         """Adapt to each task's support and predict its query; no gradient is kept."""
         return self.score(catalogue, self.adapt(catalogue, batch.support, batch.task_seed), batch.query)
+
+    def _losses(
+        self, catalogue: Catalogue, batch: TaskBatch, progress: float
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " tasks"]]:
+        """The sum of the surrogates, and each task's query loss, NaN where it or the surrogate is not finite."""
+        if batch.num_tasks == 0:
+            nothing = next(self.parameters()).new_zeros(0)
+            return nothing.sum(), nothing
+        if isinstance(self.algorithm, BatchAlgorithm):
+            found = self.algorithm.batch_loss(self.model, catalogue, batch, progress)
+            if found is not None:
+                return found[0], torch.where(found[1].isfinite(), found[1], torch.nan)
+        surrogates, losses = self._task_by_task(catalogue, batch, progress)
+        finite = surrogates.isfinite() & losses.isfinite()
+        return surrogates.sum(), torch.where(finite, losses, torch.nan).detach()
+
+    def _task_by_task(
+        self, catalogue: Catalogue, batch: TaskBatch, progress: float
+    ) -> tuple[Float[Tensor, " tasks"], Float[Tensor, " tasks"]]:
+        """Each task's surrogate and query loss, lifted over groups of tasks with supports of like length."""
+
+        def one_task(
+            support: Examples, query: Examples, seed: Int[Tensor, ""]
+        ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+            return self.algorithm.meta_loss(self.model, support, query, seed, progress)
+
+        support, query = self._examples(catalogue, batch.support), self._examples(catalogue, batch.query)
+        buckets, found = bucket_tasks(batch.support.mask), []
+        for tasks, length in buckets:
+            short = tree_map(lambda leaf, tasks=tasks, length=length: leaf[tasks, :length], support)
+            same = tree_map(lambda leaf, tasks=tasks: leaf[tasks], query)
+            found.append(torch.func.vmap(one_task)(short, same, batch.task_seed[tasks]))
+        back = torch.cat([bucket.tasks for bucket in buckets]).argsort()
+        surrogates, losses = (torch.cat(parts)[back] for parts in zip(*found, strict=True))
+        return surrogates, losses
+
+    def _nothing(self, good: Bool[Tensor, " tasks"]) -> Float[Tensor, ""] | float:
+        """A zero that touches every parameter, where a pass may not have: DDP waits for the gradient of each."""
+        if good.any() and self.algorithm.capabilities.reaches_every_weight:
+            return 0.0
+        return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0.0
 
     def _examples(self, catalogue: Catalogue, rows: Rows) -> Examples:
         return Examples(self.model.encode(catalogue, rows), rows.target, rows.observed, rows.mask)

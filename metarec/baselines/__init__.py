@@ -5,6 +5,7 @@ from collections.abc import Callable
 from metarec.baselines.factorisation import fit_factorisation
 from metarec.baselines.global_mean import fit_global_mean
 from metarec.baselines.item_user_bias import fit_item_user_bias
+from metarec.baselines.popularity import fit_popularity
 from metarec.baselines.user_median import fit_user_median
 from metarec.data.histories import Histories
 from metarec.evaluate.protocol import Predict
@@ -17,3 +18,5 @@ FLOORS: dict[str, Callable[[Histories, Catalogue], Predict]] = {
     "factorisation + fold-in": fit_factorisation,
 }
 """Name → what fits it on the training histories and returns the predictor; what it fits is all in float64."""
+EVENT_FLOORS = {"popularity": fit_popularity, **FLOORS}
+"""The floors where the first head is plain events."""

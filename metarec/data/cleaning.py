@@ -30,7 +30,7 @@ class Cleaned(NamedTuple):
 
     Attributes:
         usable: columns `part`, `row`, `user`, `item`, `timestamp` (int64, null where unknown) and `target.<head>`
-            (float64).
+            (float64; of every head but the first null where it was not observed).
         quarantined: of `quarantine.SCHEMA`.
     """
 
@@ -43,7 +43,7 @@ def clean_ratings(raw: pa.Table, heads: Sequence[Head], *, file: str, part: int)
 
     Args:
         raw: from `source.raw_ratings`.
-        heads: what must be there and on which scale.
+        heads: what is predicted, and on which scale; the first must be there, the others may be missing.
         file: the file that the rows come from.
         part: the number of the part.
     """
@@ -54,7 +54,9 @@ def clean_ratings(raw: pa.Table, heads: Sequence[Head], *, file: str, part: int)
         (_is_null(raw[ITEM]), "the item id is missing"),
     ]
     for head in heads:
-        faults += _target_faults(raw[TARGET + head.name], head, *numbers[head.name])
+        missing = _is_null(raw[TARGET + head.name])
+        faults += [(missing, f"the {head.name} is missing")] if head is heads[0] else []
+        faults += _target_faults(missing, head, *numbers[head.name])
     faults.append((~readable, "the timestamp is not a number of unix seconds"))
     reason = _first_reason(raw[FAULT], faults)
     bad = np.asarray(pc.is_valid(reason), bool)
@@ -65,8 +67,9 @@ def clean_ratings(raw: pa.Table, heads: Sequence[Head], *, file: str, part: int)
         ITEM: raw[ITEM],
         TIMESTAMP: pa.array(seconds, mask=~known),
     }
-    usable = pa.table(columns | {TARGET + name: values for name, (values, _) in numbers.items()})
-    return Cleaned(usable.filter(pa.array(~bad)), _quarantine(raw.append_column("reason", reason), bad, heads, file))
+    targets = {TARGET + name: pa.array(values, mask=~readable) for name, (values, readable) in numbers.items()}
+    usable = pa.table(columns | targets).filter(pa.array(~bad))
+    return Cleaned(usable, _quarantine(raw.append_column("reason", reason), bad, file))
 
 
 def clean_side(table: SideTable, side: Side) -> tuple[SideTable, pa.Table]:
@@ -114,14 +117,14 @@ def parse_times(
 
 
 def _target_faults(
-    raw: pa.ChunkedArray, head: Head, values: Float64[np.ndarray, " rows"], readable: RowMask
+    missing: RowMask, head: Head, values: Float64[np.ndarray, " rows"], readable: RowMask
 ) -> list[tuple[RowMask, str]]:
+    """What is wrong with the targets of a head that are there."""
     finite = np.isfinite(values)
     outside = (np.nan_to_num(values, nan=head.low) < head.low) | (np.nan_to_num(values, nan=head.low) > head.high)
     return [
-        (_is_null(raw), f"the {head.name} is missing"),
-        (~readable, f"the {head.name} is not a number"),
-        (~finite, f"the {head.name} is not finite"),
+        (~readable & ~missing, f"the {head.name} is not a number"),
+        (~finite & ~missing, f"the {head.name} is not finite"),
         (outside, f"the {head.name} is outside {head.low:g} to {head.high:g}"),
     ]
 
@@ -136,7 +139,7 @@ def _first_reason(fault: pa.ChunkedArray, faults: Sequence[tuple[RowMask, str]])
     return pc.coalesce(unreadable, reasons.take(pa.array(code, mask=code < 0)))
 
 
-def _quarantine(raw: pa.Table, bad: RowMask, heads: Sequence[Head], file: str) -> pa.Table:
+def _quarantine(raw: pa.Table, bad: RowMask, file: str) -> pa.Table:
     """The bad rows with their values as text."""
     rows = raw.filter(pa.array(bad))
     return quarantine.put_aside(
@@ -144,7 +147,7 @@ def _quarantine(raw: pa.Table, bad: RowMask, heads: Sequence[Head], file: str) -
         row=rows[ROW],
         user=rows[USER],
         item=rows[ITEM],
-        rating=rows[TARGET + heads[0].name].cast(pa.string()),
+        **quarantine.describe_targets(rows),
         timestamp=rows[TIMESTAMP].cast(pa.string()),
         text=rows[FAULT],
         reason=rows["reason"],

@@ -1,6 +1,6 @@
-"""Columns of any Arrow type as what they stand for: ids as text, features by their kind.
+"""Columns of any Arrow type as what they stand for: ids as text, events as 0 and 1, features by their kind.
 
-Roles of a column: `id`, `number`, `time`, and the four kinds of features.
+Roles of a column: `id`, `number`, `event`, `time`, and the four kinds of features.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ from metarec.schema import FeatureKind
 _EXPECTED = {
     "id": "text or numbers",
     "number": "numbers",
+    "event": "numbers or true and false",
     "time": "unix seconds as numbers, or times",
     "categorical": "text or numbers",
     "multi_valued": "lists of text or numbers, or text with a separator",
@@ -52,6 +53,8 @@ def _fits(kind: pa.DataType, role: str) -> bool:
         return plain or is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)
     if role in ("number", "numeric"):
         return plain or is_number(kind)
+    if role == "event":
+        return plain or is_number(kind) or pa.types.is_boolean(kind)
     if role == "time":
         return plain or is_number(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)
     if not _is_list(kind):
@@ -73,6 +76,18 @@ def to_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
         column = pc.if_else(pc.is_nan(column), None, pc.coalesce(integers, column.cast(pa.string())))
     text = column.cast(pa.string())
     return pc.if_else(pc.equal(text, ""), None, text)
+
+
+def to_events(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Events as numbers, or as text that should hold numbers: true is 1 and false is 0, as words too; null is null."""
+    column = _decoded(column)
+    if pa.types.is_boolean(column.type):
+        return column.cast(pa.int8())
+    if not is_text(column.type):
+        return column
+    word = pc.utf8_lower(pc.utf8_trim_whitespace(column.cast(pa.string())))
+    number = pc.if_else(pc.equal(word, "true"), "1", pc.if_else(pc.equal(word, "false"), "0", column.cast(pa.string())))
+    return pc.if_else(pc.equal(word, ""), None, number)
 
 
 def to_feature(

@@ -74,13 +74,12 @@ def _codes(column: pa.ChunkedArray) -> Int64[np.ndarray, " rows"]:
 
 
 def _quarantine(rows: pa.Table, reason: np.ndarray, files: Sequence[str]) -> pa.Table:
-    head = next(name for name in rows.column_names if name.startswith(TARGET))
     return quarantine.put_aside(
         file=pa.array(files, pa.string()).take(rows[PART].combine_chunks()),
         row=rows[ROW],
         user=rows[USER],
         item=rows[ITEM],
-        rating=rows[head],
+        **quarantine.describe_targets(rows),
         timestamp=rows[TIMESTAMP],
         reason=pa.array(reason, pa.string()),
     )

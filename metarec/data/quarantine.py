@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from metarec.data.histories import TARGET
 from metarec.errors import DataError
 
 FOLDER = "quarantine"
@@ -26,12 +27,15 @@ SCHEMA = pa.schema(
         ("user", pa.string()),
         ("item", pa.string()),
         ("rating", pa.string()),
+        ("heads", pa.string()),
         ("timestamp", pa.string()),
         ("text", pa.string()),
         ("reason", pa.string()),
     ]
 )
-"""`text` is what is wrong with a row that could not be split into its columns, and the row itself."""
+"""`rating` is the first head's value and `heads` says those of the others, where there are any.
+
+`text` is what is wrong with a row that could not be split into its columns, and the row itself."""
 
 
 def put_aside(
@@ -42,13 +46,14 @@ def put_aside(
     user: pa.Array | pa.ChunkedArray | None = None,
     item: pa.Array | pa.ChunkedArray | None = None,
     rating: pa.Array | pa.ChunkedArray | None = None,
+    heads: pa.Array | pa.ChunkedArray | None = None,
     timestamp: pa.Array | pa.ChunkedArray | None = None,
     text: pa.Array | pa.ChunkedArray | None = None,
 ) -> pa.Table:
     """Rows for a quarantine file; what is not given is null, and one text stands for every row."""
     num_rows = len(row)
     given = {"file": file, "row": row, "user": user, "item": item, "rating": rating}
-    given |= {"timestamp": timestamp, "text": text, "reason": reason}
+    given |= {"heads": heads, "timestamp": timestamp, "text": text, "reason": reason}
     columns = {}
     for name, column in given.items():
         if column is None:
@@ -58,6 +63,20 @@ def put_aside(
         else:
             columns[name] = column
     return pa.table({field.name: columns[field.name].cast(field.type) for field in SCHEMA})
+
+
+def describe_targets(rows: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """The columns `rating` and `heads` of rows that have a column `target.<head>` for each head."""
+    first, *others = (name for name in rows.column_names if name.startswith(TARGET))
+    described = {"rating": rows[first].cast(pa.string())}
+    if others:
+        values = [pc.fill_null(rows[name].cast(pa.string()), "unknown") for name in others]
+        named = [
+            pc.binary_join_element_wise(name.removeprefix(TARGET), value, " ")
+            for name, value in zip(others, values, strict=True)
+        ]
+        described["heads"] = pc.binary_join_element_wise(*named, ", ")
+    return described
 
 
 def summarise(rows: pa.Table) -> dict[str, dict[str, Any]]:
@@ -110,6 +129,6 @@ def check_share(
 
 
 def _describe(row: Mapping[str, Any]) -> str:
-    shown = ("user", "item", "rating", "timestamp") if row["text"] is None else ("text",)
-    values = [f"{name} {json.dumps(row[name], ensure_ascii=False)}" for name in shown]
+    shown = ("user", "item", "rating", "heads", "timestamp") if row["text"] is None else ("text",)
+    values = [f"{name} {json.dumps(row[name], ensure_ascii=False)}" for name in shown if name != "heads" or row[name]]
     return f"row {row['row']} of {row['file']} ({', '.join(values)})"

@@ -21,13 +21,14 @@ from jaxtyping import Int64
 from metarec.config import TaskConfig
 from metarec.data.dataset import Part, read_part
 from metarec.data.histories import Histories, concatenate
+from metarec.data.negatives import Negatives
 from metarec.data.schedule import Schedule
 from metarec.data.tasks import draw_training_tasks
 from metarec.task import Rows, TaskBatch
 
 STEPS_PER_BLOCK = 16
-RAY_DATA_THREADS = ("iter_threaded", "Prefetcher", "StreamingExecutor", "ray-data")
-"""How the names of the threads start that Ray Data runs for a stream in the process that reads it."""
+RAY_DATA_THREADS = ("iter_threaded", "StreamingExecutor", "ray-data")
+"""How the names of the threads start that ask Ray for something for a stream, in the process that reads it."""
 SECONDS_TO_END = 10.0
 CPUS_PER_READER = 0.25
 """Of each Ray Data task that builds batches; small, so that a reader finds room beside the training workers."""
@@ -42,6 +43,7 @@ class BatchBuilder:
         schedule: which tasks each step has.
         task: how a history becomes a task.
         seed: where the draws of support and query start.
+        negatives: what each row of a task is followed by.
         rank: this worker, from 0.
         world_size: workers.
     """
@@ -50,6 +52,7 @@ class BatchBuilder:
     schedule: Schedule
     task: TaskConfig
     seed: int
+    negatives: Negatives
     rank: int
     world_size: int
 
@@ -61,6 +64,7 @@ class BatchBuilder:
             seed=self.seed,
             epoch=self.schedule.epoch_of(step),
             task=self.task,
+            negatives=self.negatives,
         )
 
 

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from metarec import storage
 from metarec.config import TablesConfig
-from metarec.data.columns import check_column, to_feature, to_ids
+from metarec.data.columns import check_column, to_events, to_feature, to_ids
 from metarec.data.delimited import read_delimited, read_header
 from metarec.data.source import ID, RatingsPart, SideTable, raw_ratings, side_table
 from metarec.errors import DataError
@@ -40,10 +40,10 @@ class Tables:
     tables: TablesConfig
 
     def heads(self) -> tuple[Head, ...]:
-        """Ratings on the configured scale, or events."""
-        if self.tables.rating:
-            return (Head(RATING, self.tables.low, self.tables.high),)
-        return (Head(EVENT, 0.0, 1.0),)
+        """Ratings on the configured scale, or events; then what `tables.heads` names, from 0 to 1."""
+        settings = self.tables
+        first = Head(RATING, settings.low, settings.high) if settings.rating else Head(EVENT, 0.0, 1.0)
+        return (first, *(Head(name, 0.0, 1.0) for name in settings.heads))
 
     def parts(self) -> list[RatingsPart]:
         """CSV files whole, Parquet files in slices of row groups; every file's columns are checked."""
@@ -57,14 +57,15 @@ class Tables:
         """The rows of a part."""
         settings = self.tables
         columns, row, fault = _read(self.folder, part, list(self._rating_columns()))
-        head = self.heads()[0].name
-        target = columns[settings.rating] if settings.rating else pa.array(np.ones(columns.num_rows))
+        first, *others = (head.name for head in self.heads())
+        targets = {first: columns[settings.rating] if settings.rating else pa.array(np.ones(columns.num_rows))}
+        targets |= {name: to_events(columns[settings.heads[name]]) for name in others}
         return raw_ratings(
             row=row,
             user=to_ids(columns[settings.user]),
             item=to_ids(columns[settings.item]),
             timestamp=columns[settings.timestamp] if settings.timestamp else None,
-            targets={head: target},
+            targets=targets,
             fault=fault,
         )
 
@@ -104,7 +105,8 @@ class Tables:
         optional = {"rating": settings.rating, "timestamp": settings.timestamp}
         columns = {settings.user: ("tables.user", "id"), settings.item: ("tables.item", "id")}
         roles = {"rating": "number", "timestamp": "time"}
-        return columns | {name: (f"tables.{key}", roles[key]) for key, name in optional.items() if name}
+        columns |= {name: (f"tables.{key}", roles[key]) for key, name in optional.items() if name}
+        return columns | {name: (f"tables.heads.{head}", "event") for head, name in settings.heads.items()}
 
     def _read_side(self, side: Side, file: str) -> SideTable:
         settings = self.tables

@@ -2,16 +2,19 @@
 
 A draw is a pure function of (seed, draw, user): the number of workers, the batch and the order of users change nothing.
 Support rows stand in random order, so that the first n of them are a random subset of size n, nested in every larger
-one, with the same query.
+one, with the same query. Where events have sampled negatives, each row is followed by its own (`negatives.py`); all
+sizes count the rows that the history holds, without negatives.
 """
 
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt64
+from jaxtyping import Int64
 
+from metarec.data.hashing import hash_of, uniform
 from metarec.data.histories import Histories
+from metarec.data.negatives import NO_NEGATIVES, Negatives, draw_negatives
 from metarec.task import Rows, TaskBatch
 
 _SUPPORT_SIZE = -1
@@ -43,7 +46,9 @@ class TrainingDraw(Protocol):
         ...
 
 
-def draw_tasks(histories: Histories, *, seed: int, draw: int, num_query: int) -> TaskBatch:
+def draw_tasks(
+    histories: Histories, *, seed: int, draw: int, num_query: int, negatives: Negatives = NO_NEGATIVES
+) -> TaskBatch:
     """One task a history: `num_query` random query rows, all others support.
 
     Args:
@@ -51,15 +56,20 @@ def draw_tasks(histories: Histories, *, seed: int, draw: int, num_query: int) ->
         seed: where all draws start.
         draw: which draw: the epoch in training, a counter in evaluation.
         num_query: query rows of each task; a shorter history is all query and has an empty support.
+        negatives: what each row is followed by.
 
     Returns:
         The batch on the CPU, padded to its longest support and its longest query.
     """
     lengths = histories.lengths
-    return _batch(histories, seed, draw, np.minimum(lengths, num_query), np.maximum(lengths - num_query, 0))
+    num_support = np.maximum(lengths - num_query, 0)
+    query = np.minimum(lengths, num_query)
+    return _batch(histories, seed, draw, num_query=query, num_support=num_support, negatives=negatives)
 
 
-def draw_training_tasks(histories: Histories, *, seed: int, epoch: int, task: TrainingDraw) -> TaskBatch:
+def draw_training_tasks(
+    histories: Histories, *, seed: int, epoch: int, task: TrainingDraw, negatives: Negatives = NO_NEGATIVES
+) -> TaskBatch:
     """One task a history, drawn anew each epoch; what does not go to the support is query.
 
     Args:
@@ -69,44 +79,52 @@ def draw_training_tasks(histories: Histories, *, seed: int, epoch: int, task: Tr
         task: `num_query` rows are always kept for the query; the support takes at most `max_support` of the others,
             and with `subsample_support` every second one, at random, is cut to a size drawn log-uniformly from 0 to
             its own; the query takes at most `max_query` of what is left.
+        negatives: what each row is followed by.
     """
     lengths = histories.lengths
     sizes = np.minimum(np.maximum(lengths - task.num_query, 0), task.max_support)
     if task.subsample_support:
-        uniform = _uniform(_hash(seed, epoch, histories.user, np.int64(_SUPPORT_SIZE)))
-        drawn = np.floor(np.exp(np.maximum(2 * uniform - 1, 0) * np.log(sizes + 1.0))).astype(np.int64) - 1
-        sizes = np.where(uniform < 0.5, sizes, np.minimum(drawn, sizes))
-    return _batch(histories, seed, epoch, np.minimum(lengths - sizes, task.max_query), sizes)
+        chance = uniform(hash_of(seed, epoch, histories.user, np.int64(_SUPPORT_SIZE)))
+        drawn = np.floor(np.exp(np.maximum(2 * chance - 1, 0) * np.log(sizes + 1.0))).astype(np.int64) - 1
+        sizes = np.where(chance < 0.5, sizes, np.minimum(drawn, sizes))
+    query = np.minimum(lengths - sizes, task.max_query)
+    return _batch(histories, seed, epoch, num_query=query, num_support=sizes, negatives=negatives)
 
 
-def truncate_support(batch: TaskBatch, size: int) -> TaskBatch:
-    """The same tasks with only the first `size` rows of each support; who has fewer keeps all."""
-    return batch._replace(support=Rows(*(leaf[:, :size] for leaf in batch.support)))
+def truncate_support(batch: TaskBatch, size: int, *, num_negatives: int = 0) -> TaskBatch:
+    """The same tasks with only the first `size` rows of each support, their negatives with them.
 
-
-def slice_tasks(batch: TaskBatch, start: int, stop: int) -> TaskBatch:
-    """The tasks from `start` to `stop` of a batch, padding unchanged."""
-    support = Rows(*(leaf[start:stop] for leaf in batch.support))
-    query = Rows(*(leaf[start:stop] for leaf in batch.query))
-    return TaskBatch(support, query, batch.task_seed[start:stop])
+    Args:
+        batch: drawn by `draw_tasks`.
+        size: how many rows, negatives not counted; who has fewer keeps all.
+        num_negatives: how many negatives each row was drawn with.
+    """
+    num_rows = size * (1 + num_negatives)
+    return batch._replace(support=Rows(*(leaf[:, :num_rows] for leaf in batch.support)))
 
 
 def _batch(
     histories: Histories,
     seed: int,
     draw: int,
+    *,
     num_query: Int64[np.ndarray, " histories"],
     num_support: Int64[np.ndarray, " histories"],
+    negatives: Negatives,
 ) -> TaskBatch:
     owner = histories.row_history
     position = np.arange(len(owner)) - histories.offsets[owner]
-    order = np.lexsort((_hash(seed, draw, histories.user[owner], position), owner))
+    order = np.lexsort((hash_of(seed, draw, histories.user[owner], position), owner))
     start = histories.offsets[:-1]
+    num_places = int((num_query + num_support).max(initial=0))
+    drawn = draw_negatives(negatives, histories, seed=seed, draw=draw, num_places=num_places)
+    support = _gather(histories, order, position, start + num_query, num_support)
+    query = _gather(histories, order, position, start, num_query)
     return TaskBatch(
-        support=_gather(histories, order, position, start + num_query, num_support),
-        query=_gather(histories, order, position, start, num_query),
+        support=drawn.beside(support, num_query),
+        query=drawn.beside(query, np.zeros_like(num_query)),
         task_seed=torch.from_numpy(
-            (_hash(seed, draw, histories.user, np.int64(_TASK_SEED)) >> np.uint64(1)).view(np.int64)
+            (hash_of(seed, draw, histories.user, np.int64(_TASK_SEED)) >> np.uint64(1)).view(np.int64)
         ),
     )
 
@@ -131,26 +149,3 @@ def _gather(
         observed=torch.from_numpy(heads & histories.observed[rows]),
         mask=torch.from_numpy(mask),
     )
-
-
-def _hash(
-    seed: int, draw: int, user: Int64[np.ndarray, "..."], position: Int64[np.ndarray, "..."] | np.int64
-) -> UInt64[np.ndarray, "..."]:
-    """A 64-bit hash of (seed, draw, user, position), each step a round of SplitMix64 (Steele et al., 2014)."""
-    state = _mix(np.full(user.shape, seed, np.int64).view(np.uint64))
-    for part in (np.int64(draw), user, position):
-        state = _mix(state ^ np.broadcast_to(np.asarray(part, np.int64), user.shape).view(np.uint64))
-    return state
-
-
-def _mix(value: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
-    with np.errstate(over="ignore"):
-        value = value + np.uint64(0x9E3779B97F4A7C15)
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return value ^ (value >> np.uint64(31))
-
-
-def _uniform(value: UInt64[np.ndarray, "..."]) -> np.ndarray:
-    """Hashes as numbers in [0, 1)."""
-    return (value >> np.uint64(11)) * 2.0**-53

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from metarec.evaluate.interval import Interval, paired_interval
+from metarec.evaluate.metric import ALL_METRICS
 from metarec.schema import FORMAT_VERSION
 
 Size = int | Literal["all"]
-METRICS = ("mae", "rmse", "ndcg_at_1", "ndcg_at_3", "ndcg_at_5")
+METRICS = tuple(metric.name for metric in ALL_METRICS)
 """In the order in which arrays hold them; where users are apart, rmse stands as their mean squared error."""
 
 

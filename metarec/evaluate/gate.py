@@ -6,6 +6,7 @@ from typing import Any
 
 from metarec.evaluate.evaluation import Evaluation, finite_or_none
 from metarec.evaluate.interval import Interval
+from metarec.evaluate.metric import Metric, metric_named
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Verdict:
     Attributes:
         passed: better than every opponent, beyond the interval.
         reasons: for each opponent that it does not beat, a sentence; none where it passed.
-        opponents: name → candidate minus opponent on the primary metric, below 0 where the candidate is better.
+        opponents: name → candidate minus opponent on the primary metric, an error of which is better below 0, and a
+            ranking metric above it.
     """
 
     passed: bool
@@ -43,23 +45,30 @@ def judge(
         evaluation: of the candidate and the opponents on the same tasks.
         candidate: who wants to pass.
         opponents: whom it has to beat, at least one.
-        primary: the metric, lower is better: `mae` or `rmse`.
+        primary: the metric, as `evaluate.primary` names it.
         num_resamples: bootstrap resamples of users behind each interval.
     """
     assert opponents, "a gate without an opponent lets everything through"
-    assert primary in ("mae", "rmse"), f"lower is not better for {primary}"
+    metric = metric_named(primary)
     intervals = {
-        name: evaluation.compare(candidate, name, metric=primary, num_resamples=num_resamples) for name in opponents
+        name: evaluation.compare(candidate, name, metric=metric.name, num_resamples=num_resamples) for name in opponents
     }
-    lost = {name: interval for name, interval in intervals.items() if not interval.high < 0}
+    lost = {name: interval for name, interval in intervals.items() if not _is_better(interval, metric)}
     reasons = tuple(_reason(evaluation, candidate, name, primary, interval) for name, interval in lost.items())
     return Verdict(passed=not lost, reasons=reasons, opponents=intervals)
 
 
+def _is_better(interval: Interval, metric: Metric) -> bool:
+    """Whether every difference of an interval is an improvement; NaN is none."""
+    return metric.improvement(interval.low) > 0 and metric.improvement(interval.high) > 0
+
+
 def _reason(evaluation: Evaluation, candidate: str, opponent: str, primary: str, interval: Interval) -> str:
-    own, other = (evaluation.value(name, "all", primary) for name in (candidate, opponent))
+    metric = metric_named(primary)
+    own, other = (evaluation.value(name, "all", metric.name) for name in (candidate, opponent))
+    wanted = "below" if metric.lower_is_better else "above"
     return (
-        f"{primary} {own:.4f} of {candidate} is not below the {other:.4f} of {opponent} beyond chance: difference "
-        f"{interval.difference:+.4f}, 95 % interval {interval.low:+.4f} to {interval.high:+.4f} over "
+        f"{primary} {own:.4f} of {candidate} is not {wanted} the {other:.4f} of {opponent} beyond chance: "
+        f"difference {interval.difference:+.4f}, 95 % interval {interval.low:+.4f} to {interval.high:+.4f} over "
         f"{len(evaluation.users)} users"
     )

@@ -7,30 +7,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from metarec.evaluate.evaluation import Evaluation
-
-_AXES = {
-    "mae": "MAE (rating points)",
-    "rmse": "RMSE (rating points)",
-    "ndcg_at_1": "nDCG@1",
-    "ndcg_at_3": "nDCG@3",
-    "ndcg_at_5": "nDCG@5",
-}
+from metarec.evaluate.metric import Metric, metric_named
 
 
-def plot_curves(evaluation: Evaluation, metric: str = "mae") -> bytes:
+def plot_curves(evaluation: Evaluation, primary: str = "mae") -> bytes:
     """One curve a predictor over the support sizes, evenly spaced, the candidate as a broad line; a PNG.
 
     The frame holds all of the candidate's curve and the best point of every other; a spike of those may leave it.
 
     Args:
         evaluation: what to draw; its last predictor is the candidate.
-        metric: one of `METRICS`.
+        primary: the metric, as `evaluate.primary` names it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    metric = metric_named(primary)
     curves = {
-        name: [evaluation.value(name, size, metric) for size in evaluation.sizes] for name in evaluation.predictors
+        name: [evaluation.value(name, size, metric.name) for size in evaluation.sizes] for name in evaluation.predictors
     }
     *others, candidate = curves
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -38,12 +32,12 @@ def plot_curves(evaluation: Evaluation, metric: str = "mae") -> bytes:
     for name in others:
         axes.plot(curves[name], marker="o", markersize=4, linewidth=1.4, label=name)
     axes.plot(curves[candidate], marker="o", markersize=7, linewidth=4, color="0.2", zorder=1.5, label=candidate)
-    axes.set_ylim(*_frame(curves, candidate, lower_is_better=metric in ("mae", "rmse")))
+    axes.set_ylim(*frame(curves, candidate, metric))
     median = np.median(evaluation.num_support)
     labels = [f"all\n(median {median:g})" if size == "all" else str(size) for size in evaluation.sizes]
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlabel("support ratings of a cold user")
-    axes.set_ylabel(_AXES[metric])
+    axes.set_ylabel(f"{metric.title} ({metric.unit})" if metric.unit else metric.title)
     axes.set_title(f"{len(evaluation.users)} cold users, mean of {evaluation.num_draws} draws", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -53,9 +47,9 @@ def plot_curves(evaluation: Evaluation, metric: str = "mae") -> bytes:
     return png.getvalue()
 
 
-def _frame(curves: Mapping[str, Sequence[float]], candidate: str, *, lower_is_better: bool) -> tuple[float, float]:
-    best = min if lower_is_better else max
-    inside = [*curves[candidate], *(best(values) for values in curves.values())]
+def frame(curves: Mapping[str, Sequence[float]], candidate: str, metric: Metric) -> tuple[float, float]:
+    """The lowest and the highest value to show: all of the candidate's curve and the best point of every other."""
+    inside = [*curves[candidate], *(max(values, key=metric.improvement) for values in curves.values())]
     inside = [value for value in inside if math.isfinite(value)] or [0.0]
     margin = 0.06 * (max(inside) - min(inside)) or 0.05
     return min(inside) - margin, max(inside) + margin

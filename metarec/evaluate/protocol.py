@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from metarec.data.histories import Histories
+from metarec.data.negatives import NO_NEGATIVES, Negatives
 from metarec.data.tasks import draw_tasks, truncate_support
 from metarec.errors import TrainingError
 from metarec.evaluate.evaluation import METRICS, Evaluation, Size, mean_defined
@@ -33,6 +34,7 @@ def evaluate(
     support_sizes: Sequence[int],
     num_draws: int,
     seed: int,
+    negatives: Negatives = NO_NEGATIVES,
     tasks_per_batch: int = 128,
     head_index: int = 0,
     progress: Callable[[str], None] = lambda line: None,
@@ -48,9 +50,10 @@ def evaluate(
         histories: the users to judge on, at least one.
         head: what is predicted, with its scale.
         num_query: query ratings of a task.
-        support_sizes: increasing; all support ratings are always added. Who has fewer keeps all.
+        support_sizes: increasing, negatives not counted; all support ratings are always added. Who has fewer keeps all.
         num_draws: how many draws each user's value is the mean of.
         seed: where the draws start.
+        negatives: what each rating of support and query is followed by.
         tasks_per_batch: tasks that a predictor gets at once; it changes no result.
         head_index: which head of targets and predictions `head` is.
         progress: gets a line after each draw.
@@ -68,9 +71,11 @@ def evaluate(
     for draw in range(num_draws):
         values = np.empty_like(user_values)
         for indices in _batches_by_length(histories, tasks_per_batch):
-            batch = draw_tasks(histories.take(indices), seed=seed, draw=draw, num_query=num_query)
+            chosen = histories.take(indices)
+            tasks = draw_tasks(chosen, seed=seed, draw=draw, num_query=num_query, negatives=negatives)
+            curve = [tasks if s == "all" else truncate_support(tasks, s, num_negatives=negatives.num) for s in sizes]
             values[..., indices] = _judge_batch(
-                predictors, catalogue, batch, sizes, head=head, head_index=head_index, seconds=seconds
+                predictors, catalogue, curve, head=head, head_index=head_index, seconds=seconds
             )
         user_values += np.nan_to_num(values)
         num_defined += ~np.isnan(values)
@@ -97,24 +102,22 @@ def _batches_by_length(histories: Histories, tasks_per_batch: int) -> list[Int64
 def _judge_batch(
     predictors: Mapping[str, Predict],
     catalogue: Catalogue,
-    batch: TaskBatch,
-    sizes: Sequence[Size],
+    curve: Sequence[TaskBatch],
     *,
     head: Head,
     head_index: int,
     seconds: dict[str, float],
 ) -> Float64[np.ndarray, "predictors sizes metrics tasks"]:
-    """Every metric of every predictor at every support size, on one batch; adds to `seconds`."""
-    values = np.empty((len(predictors), len(sizes), len(METRICS), batch.num_tasks))
-    for s, size in enumerate(sizes):
-        tasks = batch if size == "all" else truncate_support(batch, size)
+    """Every metric of every predictor on one batch at each size of its support; adds to `seconds`."""
+    values = np.empty((len(predictors), len(curve), len(METRICS), curve[0].num_tasks))
+    for s, tasks in enumerate(curve):
         for p, (name, predict) in enumerate(predictors.items()):
             started = time.perf_counter()
             prediction = predict(catalogue, tasks).detach().cpu()
             seconds[name] += time.perf_counter() - started
-            assert prediction.shape == batch.query.target.shape
-            _require_finite(name, prediction, batch.query)
-            values[p, s] = _measure(prediction, batch.query, head, head_index)
+            assert prediction.shape == tasks.query.target.shape
+            _require_finite(name, prediction, tasks.query)
+            values[p, s] = _measure(prediction, tasks.query, head, head_index)
     return values
 
 

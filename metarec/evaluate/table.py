@@ -4,25 +4,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metarec.baselines import FLOORS
-from metarec.evaluate.evaluation import METRICS, Evaluation, Size
+from metarec.baselines import EVENT_FLOORS
+from metarec.evaluate.evaluation import Evaluation, Size
+from metarec.evaluate.metric import ALL_METRICS, Metric, metric_named
 
 _WIDTH = 100
 _NAME_WIDTH = 32
 _VALUE_WIDTH = 8
 _SIZES_A_BLOCK = (_WIDTH - _NAME_WIDTH) // _VALUE_WIDTH
-_TITLES = {"mae": "MAE", "rmse": "RMSE", "ndcg_at_1": "nDCG@1", "ndcg_at_3": "nDCG@3", "ndcg_at_5": "nDCG@5"}
 
 
-def render_table(evaluation: Evaluation, *, size: Size = "all") -> str:
-    """Every predictor's metrics at one support size, then the MAE of all of them at every size; 100 columns wide.
+def render_table(evaluation: Evaluation, *, primary: str = "mae", size: Size = "all") -> str:
+    """Every predictor's metrics at one support size, then the primary one of all at every size; 100 columns wide.
 
-    The rows stand in the order of `evaluation.predictors`. Where floors are among them, each row says how far its MAE
-    is from that of the best floor, with the 95 % interval over users; below 0 is better.
+    The rows stand in the order of `evaluation.predictors`. Where floors are among them, each row says how far it is
+    from the best floor on the primary metric, with the 95 % interval over users; of an error below 0 is better.
     """
-    lines = [_headline(evaluation, size), "", *_metrics(evaluation, size)]
+    metric = metric_named(primary)
+    lines = [_headline(evaluation, size), "", *_metrics(evaluation, metric, size)]
     for start in range(0, len(evaluation.sizes), _SIZES_A_BLOCK):
-        lines += ["", *_curve(evaluation, evaluation.sizes[start : start + _SIZES_A_BLOCK])]
+        lines += ["", *_curve(evaluation, metric, evaluation.sizes[start : start + _SIZES_A_BLOCK])]
     return "\n".join(line.rstrip() for line in [*lines, *_notes(evaluation)])
 
 
@@ -35,29 +36,30 @@ def _headline(evaluation: Evaluation, size: Size) -> str:
     )
 
 
-def _metrics(evaluation: Evaluation, size: Size) -> list[str]:
-    floors = [name for name in evaluation.predictors if name in FLOORS]
-    best = min(floors, key=lambda name: evaluation.value(name, size, "mae"), default=None)
-    titles = [_TITLES[metric] for metric in METRICS]
-    lines = [_row("", titles) + ("  MAE - best floor [95 %]" if best else "")]
+def _metrics(evaluation: Evaluation, primary: Metric, size: Size) -> list[str]:
+    floors = [name for name in evaluation.predictors if name in EVENT_FLOORS]
+    best = max(floors, key=lambda n: primary.improvement(evaluation.value(n, size, primary.name)), default=None)
+    titles = [metric.title for metric in ALL_METRICS]
+    lines = [_row("", titles) + (f"  {primary.title} - best floor [95 %]" if best else "")]
     for name in evaluation.predictors:
-        values = [_decimal(evaluation.value(name, size, metric)) for metric in METRICS]
-        lines.append(_row(name, values) + (_difference(evaluation, name, best, size) if best else ""))
+        values = [_decimal(evaluation.value(name, size, metric.name)) for metric in ALL_METRICS]
+        lines.append(_row(name, values) + (_difference(evaluation, name, best, primary, size) if best else ""))
     return lines
 
 
-def _difference(evaluation: Evaluation, name: str, best: str, size: Size) -> str:
+def _difference(evaluation: Evaluation, name: str, best: str, primary: Metric, size: Size) -> str:
     if name == best:
         return "  best floor"
-    interval = evaluation.compare(name, best, metric="mae", size=size)
+    interval = evaluation.compare(name, best, metric=primary.name, size=size)
     return f"  {interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
 
 
-def _curve(evaluation: Evaluation, sizes: Sequence[Size]) -> list[str]:
+def _curve(evaluation: Evaluation, primary: Metric, sizes: Sequence[Size]) -> list[str]:
     rows = [
-        _row(name, [_decimal(evaluation.value(name, size, "mae")) for size in sizes]) for name in evaluation.predictors
+        _row(name, [_decimal(evaluation.value(name, size, primary.name)) for size in sizes])
+        for name in evaluation.predictors
     ]
-    return [_row("MAE by support ratings", [str(size) for size in sizes]), *rows]
+    return [_row(f"{primary.title} by support ratings", [str(size) for size in sizes]), *rows]
 
 
 def _notes(evaluation: Evaluation) -> list[str]:

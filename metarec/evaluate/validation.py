@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metarec.algorithms.meta_learner import MetaLearner
 from metarec.config import Config
 from metarec.data.dataset import Dataset
+from metarec.data.negatives import Negatives
 from metarec.data.tasks import draw_tasks
-from metarec.metrics import mae, squared_error
+from metarec.evaluate.protocol import Predict
+from metarec.metrics import mae, ndcg_at_k, squared_error
 from metarec.schema import Head
-from metarec.task import Catalogue, TaskBatch
+from metarec.task import Catalogue, Rows, TaskBatch
 
 TASKS_PER_BATCH = 64
-METRICS = {"mae": mae, "rmse": squared_error}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ValidationTasks:
     Attributes:
         batches: the tasks, of similar length within a batch.
         head: what is judged.
-        primary: `mae` or `rmse`.
+        primary: the metric, as `evaluate.primary` names it.
     """
 
     batches: tuple[TaskBatch, ...]
@@ -35,7 +35,9 @@ class ValidationTasks:
     primary: str
 
     @classmethod
-    def draw(cls, dataset: Dataset, config: Config, *, rank: int, world_size: int) -> "ValidationTasks":
+    def draw(
+        cls, dataset: Dataset, config: Config, negatives: Negatives, *, rank: int, world_size: int
+    ) -> "ValidationTasks":
         """Draw one task for each of this worker's validation users, with all their support."""
         histories = dataset.histories("validation")
         mine = np.argsort(histories.lengths, kind="stable")[rank::world_size]
@@ -45,6 +47,7 @@ class ValidationTasks:
                 seed=config.protocol.seed,
                 draw=0,
                 num_query=config.task.num_query,
+                negatives=negatives,
             )
             for start in range(0, len(mine), TASKS_PER_BATCH)
         ]
@@ -52,17 +55,31 @@ class ValidationTasks:
 
     def metric(
         self,
-        learner: MetaLearner,
+        predict: Predict,
         catalogue: Catalogue,
         sum_over_workers: Callable[[Float[Tensor, " values"]], Float[Tensor, " values"]],
     ) -> float:
-        """The mean over all workers' validation users; for rmse the root of the mean squared error."""
+        """The mean over all workers' validation users; for rmse the root of the mean squared error.
+
+        Users for whom the metric is not defined, whatever is predicted, are left out; without any other it is NaN.
+        """
         device = catalogue.offset.device
         total = torch.zeros(2, dtype=torch.float64, device=device)
         for batch in self.batches:
             moved = batch.to(device)
-            scores = learner.predict(catalogue, moved)[..., 0].clamp(self.head.low, self.head.high)
-            values = METRICS[self.primary](scores, moved.query.target[..., 0], moved.query.observed[..., 0])
-            total += torch.stack([values.double().sum(), values.new_tensor(float(len(values))).double()])
+            values, defined = self._measure(predict(catalogue, moved)[..., 0], moved.query)
+            total += torch.stack([torch.where(defined, values, 0.0).double().sum(), defined.double().sum()])
         value, users = sum_over_workers(total).tolist()
-        return float(value / users) ** (0.5 if self.primary == "rmse" else 1.0)
+        mean = value / users if users else float("nan")
+        return float(mean) ** (0.5 if self.primary == "rmse" else 1.0)
+
+    def _measure(
+        self, scores: Float[Tensor, "tasks rows"], query: Rows
+    ) -> tuple[Float[Tensor, " tasks"], Bool[Tensor, " tasks"]]:
+        """Each task's metric as `evaluate` has it, and whether its targets define one."""
+        target, observed = query.target[..., 0], query.observed[..., 0]
+        if self.primary == "ndcg@5":
+            gained = target - min(self.head.low, 0.0)
+            return ndcg_at_k(scores, gained, observed, k=5), (observed & (gained > 0)).any(-1)
+        error = mae if self.primary == "mae" else squared_error
+        return error(scores.clamp(self.head.low, self.head.high), target, observed), observed.any(-1)

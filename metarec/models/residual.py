@@ -36,7 +36,8 @@ def user_bias(
         support_base: `item_base` of the support rows.
         damping: ratings at the mean that are added before the bias is believed; above 0.
     """
-    weight = context.support.observed.to(support_base.dtype)
+    observed = context.support.observed & context.support.mask[:, None]
+    weight = observed.to(support_base.dtype)
     visible = context.visible.to(support_base.dtype)
-    total = visible @ ((context.support.target - support_base) * weight)
+    total = visible @ torch.where(observed, context.support.target - support_base, 0.0)
     return total / (visible @ weight + damping)

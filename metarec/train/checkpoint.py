@@ -38,10 +38,12 @@ class CheckpointFolder:
     Attributes:
         uri: the folder.
         keep: how many of the newest to keep, at least 1.
+        lower_is_better: whether the validation metric is an error.
     """
 
     uri: str
     keep: int
+    lower_is_better: bool
 
     def save(self, learner: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Write a checkpoint and remove those that are neither new nor best.
@@ -72,9 +74,15 @@ class CheckpointFolder:
         return None
 
     def best(self) -> int | None:
-        """The step of the checkpoint with the lowest validation metric, the newest where none was measured."""
+        """The step of the checkpoint with the best validation metric, the first of several equal ones.
+
+        Where none was measured it is the newest.
+        """
         manifests = self._manifests()
-        measured = [(facts["validation"], step) for step, facts in manifests.items() if facts["validation"] is not None]
+        sign = 1 if self.lower_is_better else -1
+        measured = [
+            (sign * facts["validation"], step) for step, facts in manifests.items() if facts["validation"] is not None
+        ]
         return min(measured)[1] if measured else max(manifests, default=None)
 
     def load(self, step: int, learner: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:

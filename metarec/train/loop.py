@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metarec.data.schedule import Schedule
-from metarec.task import Catalogue, TaskBatch
+from metarec.errors import TrainingError
+from metarec.task import Catalogue, TaskBatch, select_tasks
 from metarec.train.checkpoint import Progress
 
 Metrics = dict[str, float]
@@ -36,6 +37,11 @@ class Rhythm(Protocol):
         """Epochs between checkpoints."""
         ...
 
+    @property
+    def max_bad_tasks(self) -> float:
+        """The share of an epoch's tasks that may be left out as not finite."""
+        ...
+
 
 @dataclass(frozen=True)
 class Hooks:
@@ -43,9 +49,10 @@ class Hooks:
 
     Attributes:
         sum_over_workers: the sum of a small vector over all workers; the same result on each.
-        validate: the validation metric, the same on each worker; lower is better.
+        validate: the validation metric, the same on each worker.
         save: writes a checkpoint; called on each worker at the same step.
         report: takes the metrics of a step; called on each worker.
+        name_bad_tasks: takes the catalogue's indices of this worker's users whose task was not finite, and the step.
         should_stop: whether this worker was asked to stop; one that was stops all, at the same step.
     """
 
@@ -53,6 +60,7 @@ class Hooks:
     validate: Callable[[], float]
     save: Callable[[Progress], None]
     report: Callable[[int, Metrics], None]
+    name_bad_tasks: Callable[[int, list[int]], None] = field(default=lambda step, users: None)
     should_stop: Callable[[], bool] = field(default=lambda: False)
 
 
@@ -72,20 +80,43 @@ class Optimisation:
     decay: Literal["cosine", "constant"]
     clip: float
 
-    def step(self, parameters: Iterable[nn.Parameter], fraction: float) -> float:
-        """Take one outer step at a fraction of the run and return the norm of the meta-gradient before the cut."""
+    def step(self, parameters: Iterable[nn.Parameter], fraction: float, num_good: int, num_tasks: int) -> float:
+        """Take one outer step and return the norm of the meta-gradient before the cut.
+
+        A meta-gradient that is not finite, or that no task has, is thrown away: weights and optimiser stay as they are.
+
+        Args:
+            parameters: with the gradient of the sum over `num_good` tasks divided by `num_tasks` in `grad`.
+            fraction: how much of the run is done.
+            num_good: tasks whose loss was finite, on all workers.
+            num_tasks: tasks of the step on all workers.
+        """
+        parameters = list(parameters)
+        if num_good == 0:
+            self.optimizer.zero_grad(set_to_none=True)
+            return float("nan")
+        for parameter in parameters if num_good < num_tasks else ():
+            if parameter.grad is not None:
+                parameter.grad *= num_tasks / num_good
         rate = self.lr * (0.5 * (1 + math.cos(math.pi * fraction)) if self.decay == "cosine" else 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip)
-        self.optimizer.step()
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.clip))
+        if math.isfinite(norm):
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return norm
 
 
 def meta_step(
-    learner: nn.Module, catalogue: Catalogue, batch: TaskBatch, *, num_tasks: int, world_size: int
-) -> Float[Tensor, ""]:
+    learner: nn.Module,
+    catalogue: Catalogue,
+    batch: TaskBatch,
+    *,
+    num_tasks: int,
+    world_size: int,
+    progress: float = 1.0,
+) -> Float[Tensor, " tasks"]:
     """Leave in each parameter's `grad` the gradient of the mean loss over a step's tasks on all workers.
 
     DDP averages over workers, so the local sum is scaled by world size / tasks of all workers together.
@@ -96,14 +127,16 @@ def meta_step(
         batch: this worker's tasks of the step; may be none.
         num_tasks: tasks of the step on all workers.
         world_size: workers.
+        progress: how much of the run is done, from 0 to 1.
 
     Returns:
-        The sum of this worker's task losses.
+        This worker's task losses; NaN for a task that was left out because it is not finite, of which the gradient is
+        free, though still divided by `num_tasks`.
     """
-    output = learner(catalogue, batch)
+    output = learner(catalogue, batch, progress)
     (output.surrogate * (world_size / num_tasks)).backward()
     losses: Tensor = output.losses
-    return losses.sum()
+    return losses
 
 
 def train(
@@ -136,22 +169,58 @@ def train(
     """
     progress, began = start, time.perf_counter()
     device = next(learner.parameters()).device
+    bad_in_epoch = 0
     for step, batch in enumerate(batches, start=start.step):
-        size = schedule.size_of(step)
-        local = meta_step(learner, catalogue, batch.to(device), num_tasks=size, world_size=world_size)
-        norm = optimisation.step(learner.parameters(), step / schedule.num_steps)
-        votes = torch.stack([local.double(), local.new_tensor(float(hooks.should_stop())).double()])
-        loss, stops = hooks.sum_over_workers(votes).tolist()
+        if step == start.step and world_size > 1:
+            _settle_buckets(learner, catalogue, batch.to(device))
+        size, fraction = schedule.size_of(step), step / schedule.num_steps
+        losses = meta_step(
+            learner, catalogue, batch.to(device), num_tasks=size, world_size=world_size, progress=fraction
+        )
+        good = losses.isfinite()
+        if not good.all():
+            hooks.name_bad_tasks(step, batch.query.user[~good.cpu(), 0].tolist())
+        votes = [torch.where(good, losses, 0.0).sum(), (~good).sum(), losses.new_tensor(float(hooks.should_stop()))]
+        loss, bad, stops = hooks.sum_over_workers(torch.stack([vote.double() for vote in votes])).tolist()
+        norm = optimisation.step(learner.parameters(), fraction, size - int(bad), size)
+        bad_in_epoch += int(bad)
+        _refuse_too_many_bad_tasks(bad_in_epoch, step, schedule, rhythm)
         progress = Progress(step + 1, float("nan"), progress.num_tasks_seen + size)
-        metrics = {"train.loss": loss / size, "train.gradient_norm": norm, "train.tasks_seen": progress.num_tasks_seen}
+        metrics = {
+            "train.loss": loss / max(size - bad, 1),
+            "train.gradient_norm": norm,
+            "train.tasks_seen": progress.num_tasks_seen,
+            "train.bad_tasks": bad,
+            "train.skipped": float(not math.isfinite(norm)),
+        }
         if schedule.ends_epoch(step) or stops:
             progress, epoch_metrics = _end_of_epoch(progress, schedule, rhythm, hooks, stopping=stops > 0)
-            seconds, began = time.perf_counter() - began, time.perf_counter()
+            seconds, began, bad_in_epoch = time.perf_counter() - began, time.perf_counter(), 0
             metrics |= epoch_metrics | {"train.seconds": seconds}
-        hooks.report(step, metrics)
+        hooks.report(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
         if stops:
             return progress, progress.step < schedule.num_steps
     return progress, False
+
+
+def _settle_buckets(learner: nn.Module, catalogue: Catalogue, batch: TaskBatch) -> None:
+    """A backward pass that adds nothing, so that the first step of a start adds up in the order of all others.
+
+    DDP puts its buckets in order after the first backward pass that it sees, which with three and more workers changes
+    the order of sums: a run that was stopped and goes on would differ in the last bits from one that was not.
+    """
+    nothing = select_tasks(batch, torch.zeros(0, dtype=torch.int64, device=batch.task_seed.device))
+    learner(catalogue, nothing).surrogate.backward()
+    learner.zero_grad(set_to_none=True)
+
+
+def _refuse_too_many_bad_tasks(bad: int, step: int, schedule: Schedule, rhythm: Rhythm) -> None:
+    """Stop where more tasks of an epoch went bad than may; the same on each worker."""
+    if bad > rhythm.max_bad_tasks * schedule.num_tasks:
+        raise TrainingError(
+            f"{bad} of the {schedule.num_tasks} tasks of epoch {schedule.epoch_of(step) + 1} were not finite at step "
+            f"{step}, and train.max_bad_tasks is {rhythm.max_bad_tasks:g}: lower inner.lr or outer.lr"
+        )
 
 
 def _end_of_epoch(

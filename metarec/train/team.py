@@ -52,6 +52,14 @@ class Team:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def from_all(self, value: Value) -> list[Value]:
+        """What each worker has, by rank."""
+        if not dist.is_initialized():
+            return [value]
+        box: list[Value] = [value] * self.world_size
+        dist.all_gather_object(box, value)
+        return box
+
     def wait(self) -> None:
         """Until all have come here."""
         if dist.is_initialized():

@@ -18,8 +18,10 @@ from metarec.config import Config, config_from_dict
 from metarec.data.biases import with_held_out_biases
 from metarec.data.dataset import Dataset, open_dataset
 from metarec.data.histories import Histories
+from metarec.data.negatives import Negatives
 from metarec.data.schedule import Schedule
 from metarec.data.stream import BatchBuilder, stream_batches
+from metarec.evaluate.metric import metric_named
 from metarec.evaluate.validation import ValidationTasks
 from metarec.task import Catalogue
 from metarec.train.checkpoint import CheckpointFolder, Progress
@@ -30,6 +32,8 @@ from metarec.train.team import Team
 from metarec.train.warm_start import warm_start
 
 SECONDS_BETWEEN_STOP_CHECKS = 0.5
+MOST_NAMED = 20
+"""Users of whom each worker says by name that their task was not finite."""
 
 
 def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,18 +50,21 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     training, catalogue = dataset.histories("train"), dataset.catalogue()
     learner = new_learner(config, dataset, catalogue, training).to(team.device)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=config.outer.lr, weight_decay=config.outer.weight_decay)
-    checkpoints = CheckpointFolder(folder.checkpoints, config.train.keep_checkpoints)
+    checkpoints = checkpoints_of(config, folder)
     warnings: list[str] = []
     start = _restore(checkpoints, learner, optimizer, team, warnings.append)
     schedule = schedule_of(config, dataset)
-    builder = BatchBuilder(dataset.parts("train"), schedule, config.task, config.run.seed, team.rank, team.world_size)
-    validation = ValidationTasks.draw(dataset, config, rank=team.rank, world_size=team.world_size)
+    negatives = Negatives.among_known(catalogue, config.task.num_negatives)
+    parts, seed = dataset.parts("train"), config.run.seed
+    builder = BatchBuilder(parts, schedule, config.task, seed, negatives, team.rank, team.world_size)
+    validation = ValidationTasks.draw(dataset, config, negatives, rank=team.rank, world_size=team.world_size)
     catalogue = with_held_out_biases(catalogue, training).to(team.device)
     hooks = Hooks(
         sum_over_workers=team.sum,
-        validate=lambda: validation.metric(learner, catalogue, team.sum),
+        validate=lambda: validation.metric(learner.predict, catalogue, team.sum),
         save=_saver(checkpoints, learner, optimizer, team),
         report=_reporter(folder, start, team),
+        name_bad_tasks=_bad_task_namer(dataset, warnings.append),
         should_stop=_stop_check(folder.stop_request),
     )
     with contextlib.closing(stream_batches(builder, start.step)) as batches:
@@ -77,13 +84,19 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
         "num_tasks_seen": progress.num_tasks_seen,
         "num_tasks_due": schedule.num_tasks * schedule.num_epochs,
         "stopped": stopped,
-        "warnings": warnings,
+        "warnings": [warning for each in team.from_all(warnings) for warning in each],
     }
 
 
 def schedule_of(config: Config, dataset: Dataset) -> Schedule:
     """The order of a run's training tasks."""
     return Schedule(dataset.num_tasks("train"), config.train.meta_batch, config.outer.epochs, config.run.seed)
+
+
+def checkpoints_of(config: Config, folder: RunFolder) -> CheckpointFolder:
+    """A run's checkpoints, the best of which is that by `evaluate.primary`."""
+    lower_is_better = metric_named(config.evaluate.primary).lower_is_better
+    return CheckpointFolder(folder.checkpoints, config.train.keep_checkpoints, lower_is_better)
 
 
 def _device(config: Config) -> torch.device:
@@ -136,6 +149,22 @@ def _reporter(folder: RunFolder, start: Progress, team: Team) -> Callable[[int, 
                 journal.flush()
 
     return report
+
+
+def _bad_task_namer(dataset: Dataset, warn: Callable[[str], None]) -> Callable[[int, list[int]], None]:
+    """Name the users whose task was left out of a step because it was not finite, the first of them at least."""
+    named = 0
+
+    def name(step: int, users: list[int]) -> None:
+        nonlocal named
+        if named < MOST_NAMED:
+            ids = dataset.user_ids()
+            warn(f"step {step}: left out as not finite the tasks of {', '.join(ids[user] for user in users)}")
+        named += len(users)
+        if named >= MOST_NAMED > named - len(users):
+            warn("more tasks that were not finite are counted in the journal as train.bad_tasks")
+
+    return name
 
 
 def _stop_check(request: str) -> Callable[[], bool]:

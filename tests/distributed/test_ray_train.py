@@ -47,7 +47,7 @@ def train(config, dataset, name, *, watch=lambda *, last=False: None, stop=None,
 
 
 def final_weights(folder):
-    checkpoints = CheckpointFolder(folder.checkpoints, keep=1)
+    checkpoints = CheckpointFolder(folder.checkpoints, keep=1, lower_is_better=True)
     uri = storage.join(folder.checkpoints, f"step-{max(checkpoints.steps()):010d}")
     return safetensors.torch.load(storage.read_bundle(uri, "checkpoint")[1]["weights.safetensors"])
 

@@ -101,6 +101,7 @@ def test_evaluation_of_the_candidate_repeats_the_figures_of_training(finished, t
     ("setting", "sentence"),
     [
         ("inner.lr=-1", "inner.lr is -1.0; use a number above 0"),
+        ("algorithm.adapt=decoder.*", "algorithm.adapt: 'decoder.*' selects no parameter; a task can adapt network"),
         ("inner.rl=1", "unknown setting 'inner.rl'; did you mean 'inner.lr'?"),
         ("train.num_workers=64", "train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the"),
     ],

@@ -26,6 +26,7 @@ CHANGES = (
     "evaluate.support_sizes=[0, 2]",
     "tables.users=users.csv",
     "tables.user_features.age=numeric",
+    "tables.heads.click=clicked",
     "algorithm.first_order=true",
 )
 
@@ -112,6 +113,8 @@ def test_lists_become_tuples_and_go_back_to_lists():
             "tables.user_features.age=number",
             "tables.user_features.age is 'number'; use one of categorical, multi_valued, numeric, dense",
         ),
+        ("tables.heads.rating=stars", "tables.heads is 'rating'; give the head a name of its own"),
+        ("tables.heads.click=item_id", "tables.heads.click is 'item_id'; name a column with no other meaning"),
         ("tables.user_features=3", "tables.user_features is 3; expected a table of texts"),
         ("task.max_query=5", "task.max_query is 5; use task.num_query or more"),
         (
@@ -138,6 +141,35 @@ def test_an_impossible_setting_is_refused_with_its_value_and_what_to_do(override
 def test_a_setting_like_no_other_is_refused_with_those_that_exist():
     with pytest.raises(ConfigError, match=r"unknown setting 'zzz'; known here: run, data, synthetic, .*, registry$"):
         load_config(None, ["zzz.q=1"])
+
+
+EVENTS = ("data.source=tables", "tables.rating=''")
+NEGATIVES = (*EVENTS, "task.num_negatives=3")
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "pairwise", "softmax"])
+@pytest.mark.parametrize("name", ["inner", "outer"])
+def test_events_without_negatives_teach_nothing_to_a_loss_that_tells_0_from_1(name, loss):
+    settings = (f"{name}.loss={loss}", "evaluate.primary=ndcg@5")
+    with pytest.raises(
+        ConfigError, match=rf"^{name}\.loss is '{loss}'; .* all 1: set task\.num_negatives to 1 or more$"
+    ):
+        load_config(None, [*EVENTS, *settings])
+    assert load_config(None, [*NEGATIVES, *settings]).task.num_negatives == 3
+
+
+@pytest.mark.parametrize("source", [(), ("data.source=tables",)])
+def test_ratings_have_no_sampled_negatives(source):
+    with pytest.raises(ConfigError, match=r"^task\.num_negatives is 2; .* use 0, or plain events \(data\.source = "):
+        load_config(None, [*source, "task.num_negatives=2"])
+
+
+@pytest.mark.parametrize("primary", ["mae", "rmse"])
+@pytest.mark.parametrize("loss", ["pairwise", "softmax squared"])
+def test_an_order_is_not_judged_by_an_error(primary, loss):
+    with pytest.raises(ConfigError, match=rf"^evaluate\.primary is '{primary}'; outer\.loss '{loss}' .* use ndcg@5$"):
+        load_config(None, [f"outer.loss={loss}", f"evaluate.primary={primary}"])
+    assert load_config(None, [f"outer.loss={loss}", "evaluate.primary=ndcg@5"]).outer.loss == loss
 
 
 def test_two_shares_that_leave_no_training_user_are_refused():

@@ -23,10 +23,13 @@ TITLES = ("Alpha", "Beta", "Beta Returns", "Gamma", "Delta")
 BIAS = (0.5, 0.2, -0.4, 1.4, 0.0)
 
 
-def tiny_learner(*overrides, trained=True):
+RATING = Head("rating", 1.0, 5.0)
+
+
+def tiny_learner(*overrides, trained=True, head=RATING):
     """Five items, offset 3.5; untrained it is the item + user bias floor where the inner rate is tiny."""
     config = load_config(overrides=["model.embedding_width=4", "model.hidden=[8]", *overrides])
-    schema = Schema(FIELDS, (FeatureField("id", "categorical", ITEMS[:4]),), (Head("rating", 1.0, 5.0),))
+    schema = Schema(FIELDS, (FeatureField("id", "categorical", ITEMS[:4]),), (head,))
     module = build_learner(config, schema)
     if trained:
         generator = torch.Generator().manual_seed(1)
@@ -83,10 +86,26 @@ def test_a_user_without_ratings_gets_the_best_of_an_unknown_user(floor):
 def test_adapting_moves_predictions_towards_the_ratings():
     learner = tiny_learner("inner.lr=0.1", "model.residual='none'")
     with torch.no_grad():
-        learner.module.model.decision[-1].bias.fill_(3.0)
+        learner.module.model.head.parts[0].bias.fill_(3.0)
     before = learner.adapt({}).predict(["13"])[0]
     low, high = (learner.adapt({"13": rating}).predict(["13"])[0] for rating in (1, 5))
     assert low < before < high
+
+
+def test_the_support_of_a_request_has_the_negatives_that_it_had_in_training(monkeypatch):
+    """Two events of five items, of which "19" has no id in the vocabulary, so that "11" and "17" are left."""
+    events = ("data.source=tables", "tables.rating=", "task.num_negatives=1", "outer.loss=cross_entropy")
+    learner, supports = tiny_learner(*events, head=Head("event", 0.0, 1.0)), []
+    adapt = learner.module.adapt
+    monkeypatch.setattr(
+        learner.module, "adapt", lambda c, support, seed: supports.append(support) or adapt(c, support, seed)
+    )
+    for _ in range(2):
+        learner.adapt({"7": 1, "13": 1}).recommend(k=1)
+    assert supports[0].item[0, ::2].tolist() == [0, 2]
+    assert sorted(supports[0].item[0, 1::2].tolist()) == [1, 3]
+    assert supports[0].target[0, :, 0].tolist() == [1, 0, 1, 0]
+    assert all(torch.equal(first, second) for first, second in zip(*supports, strict=True))
 
 
 def test_one_user_leaves_no_trace_on_the_next(learner):

@@ -1,15 +1,12 @@
 """The lift from one task to a batch: the batch is its tasks, whatever their padding, company and order."""
 
-import pytest
 import torch
 
-from metarec.data.tasks import slice_tasks
-from metarec.task import Rows, TaskBatch
-from tests.worlds import gradients, make_batch, make_catalogue, make_learner, make_schema, one_task
+from metarec.task import Rows, select_tasks
+from tests.worlds import gradients, make_batch, make_catalogue, make_learner, make_schema
 
 CATALOGUE = make_catalogue()
 SUPPORTS = (5, 0, 2, 8)
-ORDERS = pytest.mark.parametrize("first_order", ["false", "true"])
 
 
 def assert_close(first, second, tolerance=1e-10):
@@ -22,62 +19,6 @@ def assert_gradients_close(first, second):
         assert_close(first[name], second[name])
 
 
-def summed(batches, learner, catalogue=CATALOGUE):
-    """The meta-gradients of several batches, added up."""
-    parts = [gradients(learner, catalogue, batch) for batch in batches]
-    return {name: torch.stack([part[name] for part in parts]).sum(0) for name in parts[0]}
-
-
-def pad(rows, extra):
-    """More rows that are not real, bearing indices and targets that must not matter."""
-
-    def widen(leaf, value):
-        filler = torch.full((leaf.shape[0], extra, *leaf.shape[2:]), value, dtype=leaf.dtype)
-        return torch.cat([leaf, filler], dim=1)
-
-    return Rows(*(widen(leaf, value) for leaf, value in zip(rows, (8, 11, 3, 77.0, False, False), strict=True)))
-
-
-@ORDERS
-def test_a_batch_is_the_loop_over_its_tasks(first_order):
-    """Each task alone and without padding: predictions, losses and the sum of meta-gradients."""
-    learner, batch = make_learner(f"algorithm.first_order={first_order}"), make_batch(*SUPPORTS)
-    alone = [one_task(batch, index) for index in range(len(SUPPORTS))]
-    together = learner(CATALOGUE, batch)
-    outputs = [learner(CATALOGUE, task) for task in alone]
-    assert_close(together.losses, torch.cat([output.losses for output in outputs]))
-    assert_close(together.surrogate, torch.stack([output.surrogate for output in outputs]).sum())
-    assert_close(learner.predict(CATALOGUE, batch), torch.cat([learner.predict(CATALOGUE, task) for task in alone]))
-    assert_gradients_close(gradients(learner, CATALOGUE, batch), summed(alone, learner))
-
-
-@ORDERS
-def test_padding_changes_nothing(first_order):
-    learner, batch = make_learner(f"algorithm.first_order={first_order}"), make_batch(*SUPPORTS)
-    padded = TaskBatch(pad(batch.support, 4), pad(batch.query, 2), batch.task_seed)
-    assert_close(learner(CATALOGUE, padded).losses, learner(CATALOGUE, batch).losses)
-    assert_close(learner.predict(CATALOGUE, padded)[:, :3], learner.predict(CATALOGUE, batch))
-    assert_gradients_close(gradients(learner, CATALOGUE, padded), gradients(learner, CATALOGUE, batch))
-
-
-def test_the_order_of_tasks_does_not_matter():
-    learner, batch = make_learner(), make_batch(*SUPPORTS)
-    order = [2, 0, 3, 1]
-    shuffled = TaskBatch(
-        Rows(*(leaf[order] for leaf in batch.support)),
-        Rows(*(leaf[order] for leaf in batch.query)),
-        batch.task_seed[order],
-    )
-    assert_close(learner(CATALOGUE, shuffled).losses, learner(CATALOGUE, batch).losses[order])
-    assert_gradients_close(gradients(learner, CATALOGUE, shuffled), gradients(learner, CATALOGUE, batch))
-
-
-def test_a_batch_split_in_two_adds_up_to_the_whole():
-    learner, batch = make_learner(), make_batch(*SUPPORTS)
-    halves = [slice_tasks(batch, 0, 1), slice_tasks(batch, 1, 4)]
-    assert_gradients_close(summed(halves, learner), gradients(learner, CATALOGUE, batch))
-
-
 def test_a_batch_without_tasks_is_a_zero_that_touches_every_parameter():
     learner = make_learner()
     output = learner(CATALOGUE, make_batch())
@@ -85,13 +26,6 @@ def test_a_batch_without_tasks_is_a_zero_that_touches_every_parameter():
     assert output.losses.shape == (0,)
     found = torch.autograd.grad(output.surrogate, list(learner.parameters()), allow_unused=True)
     assert all(gradient is not None and not gradient.any() for gradient in found)
-
-
-@ORDERS
-def test_the_meta_gradient_reaches_every_parameter(first_order):
-    learner = make_learner(f"algorithm.first_order={first_order}")
-    for name, gradient in gradients(learner, CATALOGUE, make_batch(*SUPPORTS)).items():
-        assert gradient.any(), name
 
 
 def test_reported_losses_hold_no_graph():
@@ -131,3 +65,20 @@ def test_a_batch_whose_supports_are_all_empty_is_scored_by_the_initialisation():
     learner, batch = make_learner(), make_batch(0, 0)
     assert batch.support.mask.shape == (2, 0)
     assert learner(CATALOGUE, batch).losses.isfinite().all()
+
+
+def test_a_task_that_is_not_finite_is_left_out_of_the_gradient_and_its_loss_is_nan():
+    learner, batch = make_learner(), make_batch(3, 2)
+    target = batch.support.target.clone()
+    target[0, 0] = torch.inf
+    spoilt = batch._replace(support=batch.support._replace(target=target))
+    assert learner(CATALOGUE, spoilt).losses.isfinite().tolist() == [False, True]
+    alone = gradients(learner, CATALOGUE, select_tasks(batch, torch.tensor([1])))
+    assert_gradients_close(gradients(learner, CATALOGUE, spoilt), alone)
+
+
+def test_where_no_task_is_finite_the_gradient_is_zero_for_every_parameter():
+    learner, batch = make_learner(), make_batch(3)
+    spoilt = batch._replace(support=batch.support._replace(target=batch.support.target * torch.inf))
+    found = torch.autograd.grad(learner(CATALOGUE, spoilt).surrogate, list(learner.parameters()), allow_unused=True)
+    assert all(gradient is not None and not gradient.any() for gradient in found)

@@ -9,10 +9,10 @@ from metarec.baselines.factorisation import fit_factorisation
 from metarec.baselines.item_user_bias import fit_item_level, fit_item_user_bias, user_bias
 from metarec.baselines.user_median import support_median
 from metarec.data.histories import Histories
-from metarec.data.tasks import draw_tasks, slice_tasks, truncate_support
+from metarec.data.tasks import draw_tasks, truncate_support
 from metarec.evaluate.protocol import evaluate
 from metarec.schema import Head
-from metarec.task import Catalogue, Rows, TaskBatch
+from metarec.task import Catalogue, Rows, TaskBatch, select_tasks
 
 
 def histories_of(user, item, target):
@@ -127,7 +127,7 @@ def test_padding_of_the_support_changes_no_floor(name, tastes):
     predict = FLOORS[name](tastes, catalogue)
     together = predict(catalogue, ragged._replace(support=support))
     for task, size in enumerate((3, 20, 35)):
-        alone = predict(catalogue, truncate_support(slice_tasks(ragged, task, task + 1), size))
+        alone = predict(catalogue, truncate_support(select_tasks(ragged, torch.arange(task, task + 1)), size))
         torch.testing.assert_close(together[task], alone[0], rtol=0, atol=1e-10)
 
 

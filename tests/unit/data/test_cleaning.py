@@ -60,10 +60,50 @@ def test_a_row_that_cannot_be_used_is_put_aside_with_its_values_and_the_reason(u
         "user": user,
         "item": item,
         "rating": rating,
+        "heads": None,
         "timestamp": timestamp,
         "text": None,
         "reason": reason,
     }
+
+
+CLICKS = (*HEADS, Head("click", 0.0, 1.0), Head("purchase", 0.0, 1.0))
+
+
+def raw_with_clicks(clicks, purchases):
+    ids, ratings = pa.array(["1"] * len(clicks)), pa.array(["3"] * len(clicks))
+    return raw_ratings(
+        row=pa.array(np.arange(1, len(clicks) + 1)),
+        user=ids,
+        item=ids,
+        timestamp=None,
+        targets={"rating": ratings, "click": pa.array(clicks), "purchase": pa.array(purchases)},
+    )
+
+
+def test_a_further_head_may_be_missing_and_is_then_null():
+    table = raw_with_clicks(["1", None, "0"], pa.array([None, None, 1.0]))
+    cleaned = clean_ratings(table, CLICKS, file="r.csv", part=0)
+    assert cleaned.quarantined.num_rows == 0
+    assert cleaned.usable["target.click"].to_pylist() == [1.0, None, 0.0]
+    assert cleaned.usable["target.purchase"].to_pylist() == [None, None, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("click", "reason"),
+    [
+        ("often", "the click is not a number"),
+        ("nan", "the click is not finite"),
+        ("2", "the click is outside 0 to 1"),
+        ("-1", "the click is outside 0 to 1"),
+    ],
+)
+def test_a_further_head_that_cannot_be_used_puts_its_row_aside_with_its_value(click, reason):
+    cleaned = clean_ratings(raw_with_clicks([click, "1"], ["0", None]), CLICKS, file="r.csv", part=0)
+    assert cleaned.usable["row"].to_pylist() == [2]
+    (row,) = cleaned.quarantined.to_pylist()
+    assert (row["reason"], row["rating"], row["heads"]) == (reason, "3", f"click {click}, purchase 0")
+    assert f'heads "click {click}, purchase 0"' in quarantine.summarise(cleaned.quarantined)[reason]["example"]
 
 
 def test_usable_text_is_read_as_numbers_and_a_missing_time_stays_unknown():

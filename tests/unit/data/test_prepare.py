@@ -121,6 +121,29 @@ def test_features_are_fitted_on_training_users_and_titles_come_from_the_items_ta
     assert catalogue.item_features["tags"].tolist()[0] == [1, 2]
 
 
+def test_further_heads_arrive_with_what_was_not_observed_left_open(tmp_path):
+    """User u clicks on item i where u + i is even, and nobody looked at items from 20 on."""
+    rows = good_rows()
+    config = tables(tmp_path, rows, tables__heads={"click": "clicked"})
+    clicked = ["" if item >= 20 else str((user + item + 1) % 2) for user, item, *_ in rows]
+    log = csv.read_csv(tmp_path / "ratings.csv")
+    csv.write_csv(log.append_column("clicked", pa.array(clicked)), tmp_path / "ratings.csv")
+    dataset = prepare(config, progress=silent)
+    assert [head.name for head in dataset.schema.heads] == ["rating", "click"]
+    assert dataset.catalogue().item_bias.shape == (NUM_ITEMS, 2)
+    item_ids, user_ids = (np.array(ids, int) for ids in (dataset.item_ids(), dataset.user_ids()))
+    for split in SPLITS:
+        histories = dataset.histories(split)
+        item, user = item_ids[histories.item], user_ids[histories.user[histories.row_history]]
+        assert histories.observed[:, 0].all()
+        assert np.array_equal(histories.observed[:, 1], item < 20)
+        assert np.array_equal(histories.target[:, 1], (item < 20) * ((user + item + 1) % 2))
+    train = dataset.histories("train")
+    clicks = train.target[train.observed[:, 1], 1]
+    assert dataset.manifest["offset"][1] == pytest.approx(clicks.mean())
+    assert [check.num_violations for check in audit(dataset)] == [0] * len(audit(dataset))
+
+
 def test_rows_that_cannot_be_used_are_counted_and_kept_with_their_reason(tmp_path):
     faults = [(0, None, 3, 5), (None, 1, 3, 5), (0, 29, "good", 5), (1, 29, 9, 5), (2, 29, "nan", 5), (3, 29, 3, "x")]
     few = [(99, item, 3, 5) for item in range(4)]

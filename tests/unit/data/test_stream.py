@@ -9,10 +9,12 @@ import torch
 from metarec.config import TaskConfig
 from metarec.data.dataset import Part, write_parquet
 from metarec.data.histories import task_schema
+from metarec.data.negatives import Negatives
 from metarec.data.schedule import Schedule
-from metarec.data.stream import BatchBuilder, from_bytes, read_tasks, stream_batches, to_bytes
+from metarec.data.stream import RAY_DATA_THREADS, BatchBuilder, from_bytes, read_tasks, stream_batches, to_bytes
 
 NUM_USERS, USERS_PER_FILE = 23, 10
+NEGATIVES = Negatives(np.arange(0, 50, 2), 2)
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +39,10 @@ def parts(tmp_path_factory):
     return found
 
 
-def builder(parts, *, rank=0, world_size=1):
-    schedule = Schedule(NUM_USERS, meta_batch=5, num_epochs=2, seed=3)
+def builder(parts, *, rank=0, world_size=1, num_epochs=2):
+    schedule = Schedule(NUM_USERS, meta_batch=5, num_epochs=num_epochs, seed=3)
     task = TaskConfig(num_query=2, max_query=4, max_support=6, subsample_support=False)
-    return BatchBuilder(parts, schedule, task, seed=3, rank=rank, world_size=world_size)
+    return BatchBuilder(parts, schedule, task, 3, NEGATIVES, rank, world_size)
 
 
 def equal(first, second):
@@ -93,11 +95,11 @@ def test_a_stream_that_is_at_its_end_gives_nothing(parts):
     assert list(stream_batches(builder(parts), 10)) == []
 
 
-def test_a_stream_that_is_left_early_leaves_no_thread_behind(ray_cluster, parts):
+def test_when_a_stream_is_left_early_no_thread_is_left_that_asks_ray_for_something(ray_cluster, parts):
     before = set(threading.enumerate())
-    batches = stream_batches(builder(parts), 0)
+    batches = stream_batches(builder(parts, num_epochs=2000), 0)
     next(batches)
-    during = set(threading.enumerate()) - before
-    assert during
+    asking = {t for t in set(threading.enumerate()) - before if t.name.startswith(RAY_DATA_THREADS)}
+    assert asking
     batches.close()
-    assert not {thread for thread in during if thread.is_alive()}
+    assert not {thread for thread in asking if thread.is_alive()}

@@ -55,6 +55,32 @@ def test_without_a_rating_column_each_row_is_an_event(tmp_path):
     assert read(reader)["target.event"].to_pylist() == [1.0]
 
 
+@pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
+def test_further_heads_are_read_from_their_columns(tmp_path, name):
+    clicked, bought = [True, False, None], [1, None, 0]
+    write(tmp_path, name, {**RATINGS, "clicked": clicked, "bought": bought})
+    reader = source(tmp_path, ratings=name, heads={"click": "clicked", "purchase": "bought"})
+    assert [(head.name, head.low, head.high) for head in reader.heads()] == [
+        ("rating", 1.0, 5.0), ("click", 0.0, 1.0), ("purchase", 0.0, 1.0)
+    ]  # fmt: skip
+    rows = read(reader)
+    assert [value and int(value) for value in rows["target.click"].to_pylist()] == [1, 0, None]
+    assert [value and int(value) for value in rows["target.purchase"].to_pylist()] == [1, None, 0]
+
+
+def test_events_may_have_further_heads(tmp_path):
+    write(tmp_path, "views.parquet", {"user_id": ["u"], "item_id": ["i"], "bought": [0]})
+    reader = source(tmp_path, ratings="views.parquet", rating="", timestamp="", heads={"purchase": "bought"})
+    assert [head.name for head in reader.heads()] == ["event", "purchase"]
+    assert read(reader)["target.event"].to_pylist() == [1.0]
+
+
+def test_a_column_that_can_hold_no_event_is_refused(tmp_path):
+    write(tmp_path, "ratings.parquet", {**RATINGS, "clicked": [[1], [0], []]})
+    with pytest.raises(DataError, match=r"column 'clicked' .*\(tables\.heads\.click\).* numbers or true and false"):
+        source(tmp_path, heads={"click": "clicked"}).parts()
+
+
 @pytest.mark.parametrize(
     ("ids", "expected"),
     [

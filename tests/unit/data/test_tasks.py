@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metarec.config import TaskConfig
-from metarec.data.tasks import draw_tasks, draw_training_tasks, slice_tasks, truncate_support
+from metarec.data.tasks import draw_tasks, draw_training_tasks, truncate_support
+from metarec.task import select_tasks
 from tests.worlds import make_histories
 
 sizes = st.lists(st.integers(0, 15), min_size=1, max_size=8)
@@ -112,7 +114,7 @@ def test_who_has_fewer_ratings_than_asked_keeps_all():
 
 def test_slices_of_a_batch_are_its_tasks():
     batch = draw_tasks(make_histories(9, 3, 6, 4), seed=0, draw=0, num_query=2)
-    assert tasks_of(slice_tasks(batch, 1, 3)) == tasks_of(batch)[1:3]
+    assert tasks_of(select_tasks(batch, torch.arange(1, 3))) == tasks_of(batch)[1:3]
 
 
 @pytest.mark.parametrize(("subsample", "reached"), [(True, set(range(7))), (False, {6})])

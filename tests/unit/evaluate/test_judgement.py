@@ -9,7 +9,8 @@ import pytest
 from metarec.errors import StorageError
 from metarec.evaluate.evaluation import METRICS, Evaluation
 from metarec.evaluate.gate import judge
-from metarec.evaluate.plot import plot_curves
+from metarec.evaluate.metric import metric_named
+from metarec.evaluate.plot import frame, plot_curves
 from metarec.evaluate.report import write_report
 from metarec.evaluate.table import render_table
 
@@ -39,6 +40,14 @@ def planted(errors, *, sizes=SIZES, num_support=None):
         user_values=user_values,
         draw_values=np.repeat(user_values.mean(-1)[..., None], 3, axis=-1),
     )
+
+
+def ranked(values, **changes):
+    """As `planted`, with these values of nDCG@5."""
+    evaluation = planted(dict.fromkeys(values, [1.0] * len(next(iter(values.values())))), **changes)
+    evaluation.user_values[:, :, METRICS.index("ndcg_at_5")] = np.asarray([*values.values()])[:, None]
+    evaluation.draw_values[:] = evaluation.user_values.mean(-1)[..., None]
+    return evaluation
 
 
 def errors(mean, *, seed=0, num_users=200):
@@ -86,6 +95,36 @@ def test_rmse_compares_the_roots():
     assert verdict.opponents["floor"] == pytest.approx((-0.5, -0.5, -0.5))
 
 
+def test_a_candidate_that_ranks_better_than_every_opponent_passes(floors):
+    evaluation = ranked({**floors, "maml": errors(1.3, seed=3)})
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="ndcg@5", num_resamples=500)
+    assert verdict.passed
+    assert verdict.opponents["global mean"].difference == pytest.approx(0.1)
+
+
+def test_a_candidate_that_ranks_worse_than_one_opponent_fails_and_the_reason_says_above(floors):
+    evaluation = ranked({**floors, "maml": errors(1.1, seed=3)})
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="ndcg@5", num_resamples=500)
+    assert not verdict.passed
+    (reason,) = verdict.reasons
+    assert reason.startswith(
+        "ndcg@5 1.1000 of maml is not above the 1.2000 of global mean beyond chance: difference -0.1"
+    )
+
+
+def test_a_better_order_within_chance_does_not_pass(floors):
+    evaluation = ranked({**floors, "maml": errors(1.201, seed=3)})
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="ndcg@5", num_resamples=500)
+    assert verdict.opponents["global mean"].low < 0 < verdict.opponents["global mean"].difference
+    assert not verdict.passed
+
+
+def test_an_order_that_nobody_can_judge_does_not_pass():
+    evaluation = ranked({"floor": [np.nan] * 3, "maml": [np.nan] * 3})
+    verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="ndcg@5", num_resamples=100)
+    assert not verdict.passed
+
+
 def test_one_user_is_never_enough():
     evaluation = planted({"floor": [1.0], "maml": [0.1]})
     verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="mae", num_resamples=100)
@@ -115,6 +154,21 @@ def test_the_second_block_is_the_curve_of_every_predictor():
     assert len(block) == 5
 
 
+def test_a_table_by_ndcg_has_the_highest_floor_as_best_and_its_curve_in_the_second_block():
+    values = {"popularity": [0.6] * 4, "global mean": [0.2] * 4, "maml": [0.7] * 4}
+    lines = render_table(ranked(values), primary="ndcg@5").splitlines()
+    assert lines[2].endswith("nDCG@5 - best floor [95 %]")
+    rows = {line[:32].strip(): line[32:].split()[5:] for line in lines[3:6]}
+    assert rows == {
+        "popularity": ["best", "floor"],
+        "global mean": ["-0.4000", "[-0.4000,", "-0.4000]"],
+        "maml": ["+0.1000", "[+0.1000,", "+0.1000]"],
+    }
+    assert lines[7].split() == ["nDCG@5", "by", "support", "ratings", "0", "5", "all"]
+    assert lines[-1].split() == ["maml", "0.7000", "0.7000", "0.7000"]
+    assert max(map(len, lines)) <= 100
+
+
 def test_users_who_have_fewer_ratings_are_mentioned():
     text = render_table(planted(FOUR, num_support=[2, 3, 9, 9]))
     assert text.endswith("2 users have fewer than 5 support ratings; they keep all.")
@@ -138,11 +192,18 @@ def test_without_a_floor_there_is_no_difference_column():
     assert "floor" not in render_table(planted({"maml": [0.9] * 4}))
 
 
-@pytest.mark.parametrize("metric", ["mae", "ndcg_at_5"])
-def test_the_plot_is_a_png_with_ink_on_it(metric):
+@pytest.mark.parametrize(("primary", "best"), [("mae", 0.2), ("rmse", 0.2), ("ndcg@5", 0.9)])
+def test_the_frame_of_the_plot_holds_the_best_point_of_every_other(primary, best):
+    low, high = frame({"floor": [0.2, 0.9], "maml": [0.5, 0.55]}, "maml", metric_named(primary))
+    assert low < best < high
+    assert not low < 1.1 - best < high
+
+
+@pytest.mark.parametrize("primary", ["mae", "ndcg@5"])
+def test_the_plot_is_a_png_with_ink_on_it(primary):
     from matplotlib.image import imread
 
-    png = plot_curves(planted(FOUR), metric)
+    png = plot_curves(planted(FOUR), primary)
     assert png.startswith(b"\x89PNG")
     pixels = imread(io.BytesIO(png))
     assert pixels.shape[:2] == (500, 800)

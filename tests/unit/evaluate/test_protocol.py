@@ -6,6 +6,7 @@ import torch
 
 from metarec.baselines import FLOORS
 from metarec.data.histories import Histories
+from metarec.data.negatives import Negatives
 from metarec.errors import TrainingError
 from metarec.evaluate.evaluation import METRICS
 from metarec.evaluate.protocol import evaluate
@@ -84,6 +85,20 @@ def test_every_size_and_predictor_sees_the_same_query_and_nested_supports(ragged
         assert torch.equal(batch.query.item, seen[0].query.item)
         width = batch.support.item.shape[1]
         assert torch.equal(batch.support.item, seen[-1].support.item[:, :width])
+
+
+def test_a_support_size_counts_ratings_and_not_their_negatives(ragged):
+    widths, seen = [], set()
+
+    def predict(catalogue, batch):
+        widths.append((batch.support.mask.shape[1], batch.query.mask.shape[1]))
+        seen.add(str(batch.query.item.tolist()))
+        return torch.zeros_like(batch.query.target)
+
+    negatives = Negatives(np.arange(1000), 2)
+    run({"zero": predict}, ragged, num_draws=1, tasks_per_batch=100, negatives=negatives)
+    assert widths == [(0, 15), (3, 15), (9, 15), (120, 15)]
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("tasks_per_batch", [1, 7])

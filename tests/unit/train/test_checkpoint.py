@@ -1,5 +1,6 @@
 """Checkpoints: what is loaded is what was saved, to the bit, and what is damaged is passed over by name."""
 
+import dataclasses
 import math
 
 import pytest
@@ -13,7 +14,7 @@ from tests.worlds import gradients, make_batch, make_catalogue, make_learner
 
 @pytest.fixture
 def folder(tmp_path):
-    return CheckpointFolder(str(tmp_path / "checkpoints"), keep=2)
+    return CheckpointFolder(str(tmp_path / "checkpoints"), keep=2, lower_is_better=True)
 
 
 @pytest.fixture
@@ -90,6 +91,12 @@ def test_the_best_is_the_lowest_and_else_the_newest(folder, trained):
     assert folder.best() == 2
     save(folder, trained, (3, 0.5), (4, 0.6))
     assert folder.best() == 3
+
+
+def test_where_higher_is_better_the_best_is_the_highest_and_is_kept(folder, trained):
+    higher = dataclasses.replace(folder, lower_is_better=False)
+    save(higher, trained, (1, 0.5), (2, 0.9), (3, 0.9), (4, 0.6), (5, math.nan))
+    assert (higher.best(), higher.steps()) == (2, [2, 4, 5])
 
 
 def test_a_new_run_has_no_newest(folder):

@@ -9,6 +9,8 @@ import torch
 from metarec.config import TaskConfig, TrainConfig
 from metarec.data.schedule import Schedule
 from metarec.data.tasks import draw_training_tasks
+from metarec.errors import TrainingError
+from metarec.task import select_tasks
 from metarec.train.checkpoint import CheckpointFolder, Progress
 from metarec.train.loop import Hooks, Optimisation, meta_step, train
 from tests.worlds import gradients, make_batch, make_catalogue, make_histories, make_learner, to_double
@@ -32,7 +34,7 @@ class Run:
     def __init__(self, folder, *, stop_at=None, fail_at=None, clip=10.0, decay="cosine", learner=None, **rhythm):
         self.learner = learner or make_learner()
         self.optimizer = torch.optim.AdamW(self.learner.parameters(), lr=0.05, weight_decay=0.1)
-        self.checkpoints = CheckpointFolder(str(folder), keep=2)
+        self.checkpoints = CheckpointFolder(str(folder), keep=2, lower_is_better=True)
         self.reports, self.saved, self.rates, self.num_validations, self.step = [], [], [], 0, 0
         self.stop_at, self.fail_at = stop_at, fail_at
         self.optimisation = Optimisation(self.optimizer, 0.05, decay, clip)
@@ -169,7 +171,7 @@ def test_a_long_meta_gradient_is_cut_to_its_norm_and_reported_uncut():
     weight = torch.nn.Parameter(torch.tensor([0.0, 0.0]))
     weight.grad = torch.tensor([30.0, 40.0])
     optimisation = Optimisation(torch.optim.SGD([weight], lr=9.0), lr=1.0, decay="constant", clip=5.0)
-    assert optimisation.step([weight], fraction=0.0) == pytest.approx(50.0)
+    assert optimisation.step([weight], fraction=0.0, num_good=4, num_tasks=4) == pytest.approx(50.0)
     assert weight.tolist() == pytest.approx([-3.0, -4.0], rel=1e-5)
     assert weight.grad is None
 
@@ -177,8 +179,8 @@ def test_a_long_meta_gradient_is_cut_to_its_norm_and_reported_uncut():
 def test_a_step_leaves_the_gradient_of_the_mean_loss():
     learner, batch = make_learner(), make_batch(4, 0, 2)
     expected = gradients(learner, CATALOGUE, batch)
-    total = meta_step(learner, CATALOGUE, batch, num_tasks=3, world_size=1)
-    assert total.item() == pytest.approx(learner(CATALOGUE, batch).losses.sum().item(), rel=1e-14)
+    losses = meta_step(learner, CATALOGUE, batch, num_tasks=3, world_size=1)
+    assert losses.tolist() == pytest.approx(learner(CATALOGUE, batch).losses.tolist(), rel=1e-14)
     for name, parameter in learner.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name] / 3, rtol=1e-12, atol=1e-12)
 
@@ -189,7 +191,7 @@ def test_losses_and_votes_to_stop_are_summed_over_the_workers(tmp_path):
 
     def with_another(values):
         seen.append(values.tolist())
-        return torch.stack([2 * values[0], values[1] + 1])
+        return torch.stack([2 * values[0], values[1], values[2] + 1])
 
     learner = make_learner()
     progress, stopped = train(
@@ -200,9 +202,94 @@ def test_losses_and_votes_to_stop_are_summed_over_the_workers(tmp_path):
         start=NEW_RUN,
         world_size=1,
         optimisation=Optimisation(torch.optim.SGD(learner.parameters(), lr=0.1), 0.1, "constant", 10.0),
-        rhythm=SimpleNamespace(validate_every=1, checkpoint_every=1),
+        rhythm=SimpleNamespace(validate_every=1, checkpoint_every=1, max_bad_tasks=0.0),
         hooks=Hooks(with_another, lambda: 0.0, lambda progress: None, lambda step, metrics: seen.append(metrics)),
     )
-    (loss, vote), metrics = seen
-    assert (progress.step, stopped, vote) == (1, True, 0.0)
+    (loss, bad, vote), metrics = seen
+    assert (progress.step, stopped, bad, vote) == (1, True, 0.0, 0.0)
     assert metrics["train.loss"] == pytest.approx(2 * loss / 2)
+
+
+def spoil(batch, task):
+    """The batch with a support target of infinity in one task, of which no inner step is finite."""
+    target = batch.support.target.clone()
+    target[task, 0] = math.inf
+    return batch._replace(support=batch.support._replace(target=target))
+
+
+def test_a_task_that_is_not_finite_is_left_out_and_the_gradient_is_that_of_the_others():
+    learner, batch = make_learner(), make_batch(4, 3, 2)
+    expected = gradients(learner, CATALOGUE, select_tasks(batch, torch.tensor([0, 2])))
+    losses = meta_step(learner, CATALOGUE, spoil(batch, 1), num_tasks=3, world_size=1)
+    assert losses.isfinite().tolist() == [True, False, True]
+    for name, parameter in learner.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name] / 3, rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradient_of_what_is_left_is_divided_by_what_is_left():
+    """(30, 40) is the sum over 2 good tasks divided by 3 due: 3 / 2 of it is the mean of the good ones."""
+    weight = torch.nn.Parameter(torch.tensor([0.0, 0.0]))
+    weight.grad = torch.tensor([30.0, 40.0])
+    optimisation = Optimisation(torch.optim.SGD([weight], lr=9.0), lr=1.0, decay="constant", clip=1000.0)
+    assert optimisation.step([weight], fraction=0.0, num_good=2, num_tasks=3) == pytest.approx(75.0)
+    assert weight.tolist() == pytest.approx([-45.0, -60.0])
+
+
+@pytest.mark.parametrize(("gradient", "num_good"), [(math.nan, 3), (math.inf, 3), (1.0, 0)])
+def test_a_meta_gradient_that_is_not_finite_or_of_no_task_changes_nothing(gradient, num_good):
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    weight.grad = torch.tensor([gradient])
+    optimizer = torch.optim.AdamW([weight], lr=0.1)
+    norm = Optimisation(optimizer, 0.1, "constant", 5.0).step([weight], 0.0, num_good, 3)
+    assert not math.isfinite(norm)
+    assert weight.tolist() == [1.0]
+    assert not optimizer.state
+
+
+def train_on(batches, *, max_bad_tasks):
+    """One epoch of three steps; the metrics of each, and the users whose tasks were left out."""
+    seen, left_out = [], []
+    learner = make_learner()
+    train(
+        learner,
+        CATALOGUE,
+        batches,
+        schedule=Schedule(num_tasks=5, meta_batch=2, num_epochs=1, seed=3),
+        start=NEW_RUN,
+        world_size=1,
+        optimisation=Optimisation(torch.optim.SGD(learner.parameters(), lr=0.1), 0.1, "constant", 10.0),
+        rhythm=TrainConfig(max_bad_tasks=max_bad_tasks),
+        hooks=Hooks(
+            sum_over_workers=lambda values: values,
+            validate=lambda: 0.0,
+            save=lambda progress: None,
+            report=lambda step, metrics: seen.append(metrics),
+            name_bad_tasks=lambda step, users: left_out.append((step, users)),
+        ),
+    )
+    return seen, left_out
+
+
+def test_bad_tasks_are_counted_and_named_and_the_loss_is_the_mean_of_the_others():
+    batches = [batch_of(0), spoil(batch_of(1), 1), batch_of(2)]
+    seen, left_out = train_on(batches, max_bad_tasks=0.2)
+    assert [metrics["train.bad_tasks"] for metrics in seen] == [0, 1, 0]
+    assert left_out == [(1, [batches[1].query.user[1, 0].item()])]
+    assert all(math.isfinite(metrics["train.loss"]) for metrics in seen)
+
+
+def test_a_step_whose_tasks_are_all_bad_is_skipped_and_says_so():
+    batches = [batch_of(0), spoil(spoil(batch_of(1), 0), 1), batch_of(2)]
+    seen, _ = train_on(batches, max_bad_tasks=0.5)
+    assert [metrics["train.skipped"] for metrics in seen] == [0, 1, 0]
+    assert "train.gradient_norm" not in seen[1]
+
+
+def test_more_bad_tasks_than_may_be_stop_the_run_with_the_reason():
+    batches = [spoil(batch_of(0), 0), spoil(batch_of(1), 1), batch_of(2)]
+    with pytest.raises(TrainingError) as caught:
+        train_on(batches, max_bad_tasks=0.2)
+    assert str(caught.value) == (
+        "2 of the 5 tasks of epoch 1 were not finite at step 1, and train.max_bad_tasks is 0.2: "
+        "lower inner.lr or outer.lr"
+    )

@@ -1,0 +1,109 @@
+"""Sparse MAML: which weights a task adapts is itself learned, by a mask on the inner gradient.
+
+For each task θ_{j+1} = θ_j - α_j 1[m ≥ 0] ∘ ∇L_j(θ_j), with one m for each weight. The indicator has no slope, so that
+m is learned by the straight-through estimate ∂1[m ≥ 0] / ∂m := 1: with g the gradient of the query loss at θ_{j+1}, m
+goes up where -α_j g ∘ ∇L_j < 0, that is where the step of a weight, taken or not, lowers the query loss.
+
+von Oswald, Zhao, Kobayashi, Schug, Caccia, Zucchet, Sacramento: "Learning where to learn: Gradient sparsity in meta and
+continual learning" (NeurIPS 2021), section 3.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from metarec.algorithms.inner_loop import FastWeights, gradient_steps, predict_with, step_losses
+from metarec.algorithms.objectives import Objective
+from metarec.algorithms.per_weight import PerWeight
+from metarec.algorithms.query_loss import loss_after_adapting
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, Weights
+
+START = 0.05
+"""Of every m: all weights adapt at first, as in MAML, and a weight freezes after a few tens of outer steps (of a rate
+around 0.003) that agree, while steps that contradict each other leave it on."""
+
+
+class LearnedMask(nn.Module):
+    """k inner gradient steps on those weights, or columns of an embedding table, whose mask is on.
+
+    With an empty support the fast weights are the initialisation.
+
+    Args:
+        shapes: from the names of the parameters that a task may adapt, at least one, to the shapes of their masks.
+        inner: the objective of the support.
+        outer: the objective of the query.
+        steps: k, at least 1.
+        lr: the inner rate α; with `learned` where it starts.
+        learned: learn log α for each tensor and step in the outer loop.
+        first_order: leave out the derivative of the inner gradients.
+        damping: as in `Objective`, of the support loss.
+        batch_size: support rows of each inner step; 0 = all.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, Sequence[int]],
+        *,
+        inner: Objective,
+        outer: Objective,
+        steps: int,
+        lr: float,
+        learned: bool,
+        first_order: bool,
+        damping: float,
+        batch_size: int = 0,
+    ) -> None:
+        super().__init__()
+        self.adapted = tuple(shapes)
+        self.inner = inner
+        self.outer = outer
+        self.steps = steps
+        self.first_order = first_order
+        self.damping = damping
+        self.batch_size = batch_size
+        self.mask = PerWeight(shapes, start=START)
+        start = torch.full((steps, len(self.adapted)), math.log(lr))
+        if learned:
+            self.log_rate = nn.Parameter(start)
+        else:
+            self.register_buffer("log_rate", start)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Second order unless told otherwise; all weights of the model take part."""
+        return Capabilities(second_order=not self.first_order)
+
+    def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
+        """The fast weights after k steps on one task's support."""
+        losses = step_losses(
+            model, support, seed, self.inner, steps=self.steps, damping=self.damping, batch_size=self.batch_size
+        )
+        start = model.initial(self.adapted, support)
+        return FastWeights(gradient_steps(losses, start, self._rates(), first_order=self.first_order)[-1], support)
+
+    def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
+        """The scores of one task's query rows with its fast weights."""
+        return predict_with(model, state, encoded)
+
+    def meta_loss(
+        self, model: Recommender, support: Examples, query: Examples, seed: Int[Tensor, ""], progress: float
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The query loss after adaptation, as surrogate and as report."""
+        del progress
+        return loss_after_adapting(self, model, support, query, seed, outer=self.outer)
+
+    def _rates(self) -> list[Weights]:
+        """For each step α 1[m ≥ 0]."""
+        masks = {name: straight_through(mask) for name, mask in self.mask().items()}
+        return [
+            {name: rate * masks[name] for name, rate in zip(self.adapted, step, strict=True)}
+            for step in self.log_rate.exp()
+        ]
+
+
+def straight_through(mask: Float[Tensor, "*weight"]) -> Float[Tensor, "*weight"]:
+    """1[m ≥ 0], with the derivative of m itself."""
+    return (mask >= 0).to(mask.dtype) + (mask - mask.detach())

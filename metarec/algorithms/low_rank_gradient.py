@@ -1,0 +1,225 @@
+"""The gradient through `low_rank.py`, written out: second order, through every step.
+
+It goes the way of `adapted_scores` backwards. A bar marks the gradient by what stands under it. The step of a later
+layer l, of which W̄ and b̄ are those after the step, gives
+
+    δ̄_l = -α X_l W̄ᵀ - β b̄,    X̄_l = -α δ_l W̄,
+
+and the gradient that the step took, with δ_{l-1} = (δ_l W_l) ⊙ relu' from the last layer n down to the first, gives
+
+    going up    u_l = δ̄_{l-1} ⊙ relu',     W̄_l += δ_lᵀ u_l,    δ̄_l += u_l W_lᵀ
+    at the top  z_n = slope ⊙ δ̄_n
+    going down  z_{l-1} = (X̄_l + z_l W_l) ⊙ relu',    W̄_l += z_lᵀ X_l,    b̄_l += Σ_rows z_l.
+
+Autograd would do the same with more passes over memory: here sums are formed where they end up.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarec.algorithms.low_rank import Query, Rates, Support, Tape, beside, through_relu_
+
+
+class Shared(NamedTuple):
+    """Where the gradients by what all tasks share add up.
+
+    Attributes:
+        weights, biases: of the later layers.
+        rates: of each step, in the order α_0, β_0, α_1, β_1, …, and α of D last; None where they are not learned.
+    """
+
+    weights: Sequence[Float[Tensor, "_ _"]]
+    biases: Sequence[Float[Tensor, " _"]]
+    rates: Float[Tensor, "steps rates"] | None
+
+
+class RowGradient(NamedTuple):
+    """The gradient by what a group of tasks has of its own.
+
+    Attributes:
+        support_inputs, support_outputs, norm: by those of `Support`.
+        query_inputs, query_outputs: by those of `Query`.
+    """
+
+    support_inputs: Float[Tensor, "tasks support features"]
+    support_outputs: Float[Tensor, "tasks support outputs"]
+    norm: Float[Tensor, "tasks 1 1"]
+    query_inputs: Float[Tensor, "tasks query features"]
+    query_outputs: Float[Tensor, "tasks query outputs"]
+
+
+def gradient_of_scores(
+    support: Support,
+    query: Query,
+    tape: Tape,
+    rates: Sequence[Rates],
+    scores_bar: Float[Tensor, "tasks query heads"],
+    shared: Shared,
+    *,
+    first_order: bool,
+) -> RowGradient:
+    """The gradient by a group's rows; that by what tasks share is added to `shared`.
+
+    Args:
+        support, query, rates: as given to `adapted_scores`.
+        tape: as it gave back.
+        scores_bar: the gradient by the scores.
+        shared: where to add.
+        first_order: take the gradients of the support loss as constants.
+    """
+    back = _WayBack(support, tape, rates, shared)
+    query_outputs = back.through_query(scores_bar)
+    cross = torch.bmm(query_outputs, tape.after.deltas.mT).neg_()
+    for number in reversed(range(len(rates))):
+        back.through_moves(number)
+        if not first_order:
+            back.through_gradient(number)
+    back.share_own_weights()
+    inputs = torch.zeros_like(support.inputs) if first_order else torch.bmm(cross.mT, query.inputs)
+    if back.gram is not None:
+        inputs.baddbmm_(back.gram + back.gram.mT, support.inputs)
+    outputs = torch.zeros_like(support.outputs) if back.outputs is None else back.outputs
+    norm = back.norm / 2 if first_order else back.norm  # of u · u, the support's u is a constant and the query's is not
+    return RowGradient(inputs, outputs, norm, torch.bmm(cross, support.inputs), query_outputs)
+
+
+class _WayBack:
+    """The gradient at some place of the way back.
+
+    Attributes:
+        moved, shift: by `Moved.deltas` and `Moved.shift`.
+        weights, biases: by the weights of those later layers of which tasks have their own.
+        deltas, inputs: by δ of all layers and by X of the later ones, of the step that is gone through.
+        outputs, norm, gram: by the first layer's outputs on the support, by ‖u‖² and by the products of rows; outputs
+            and gram None where there is nothing yet.
+    """
+
+    moved: Tensor
+    shift: Tensor
+
+    def __init__(self, support: Support, tape: Tape, rates: Sequence[Rates], shared: Shared) -> None:
+        self.support, self.tape, self.rates, self.shared = support, tape, rates, shared
+        self.layers = range(len(tape.after.weights))
+        self.weights: dict[int, Tensor] = {}
+        self.biases: dict[int, Tensor] = {}
+        self.deltas: dict[int, Tensor] = {}
+        self.inputs: dict[int, Tensor] = {}
+        self.norm = torch.zeros_like(support.norm)
+        self.outputs: Tensor | None = None
+        self.gram: Tensor | None = None
+
+    def through_query(self, scores_bar: Tensor) -> Tensor:
+        """To what the first layer gives on the query, by which the gradient is returned."""
+        tape, bar = self.tape, scores_bar
+        for layer in reversed(self.layers):
+            x, weight = tape.inputs[layer], tape.after.weights[layer]
+            if weight.dim() == 3:
+                self.weights[layer] = torch.bmm(bar.mT, x)
+                self.biases[layer] = bar.sum(1, keepdim=True)
+            else:
+                self._add_weight(layer, bar, x, own=False)
+                self._add_bias(layer, bar, own=False)
+            below = bar @ weight
+            kernel = tape.kernels[layer]
+            if kernel is not None:
+                self._through_kernel(layer, kernel, bar, below)
+            bar = through_relu_(below, x)
+        bar = beside(bar, scores_bar, self.support.outputs.shape[-1])
+        self.moved = torch.bmm(tape.cross.mT, bar).neg_()
+        self.shift = bar.sum(1, keepdim=True).neg_()
+        return bar
+
+    def _through_kernel(self, layer: int, kernel: Tensor, bar: Tensor, below: Tensor) -> None:
+        """Through the last step of a wide layer to its gradient; what comes of the query's x is added to `below`."""
+        last, rate = self.tape.steps[-1], self.rates[-1]
+        alpha, beta = rate.weight[layer + 1], rate.bias[layer + 1]
+        total, product = bar.sum(1, keepdim=True), torch.bmm(bar, last.deltas[layer + 1].mT)
+        self._add_rate(-1, 2 * layer + 2, kernel, product, sign=-1)
+        self._add_rate(-1, 2 * layer + 3, total, last.totals[layer + 1], sign=-1)
+        self.deltas[layer + 1] = torch.baddbmm(total, kernel.mT, bar, beta=-beta, alpha=-alpha)
+        self.inputs[layer] = torch.bmm(product.mT, self.tape.inputs[layer]).mul_(-alpha)
+        below.baddbmm_(product, last.inputs[layer], alpha=-alpha)
+
+    def through_moves(self, number: int) -> None:
+        """From the weights after a step to the gradient that it took."""
+        step, rate, outputs = self.tape.steps[number], self.rates[number], self.support.outputs.shape[-1]
+        for layer in self.layers:
+            if number + 1 < len(self.rates) or self.tape.kernels[layer] is None:
+                self._through_move(layer, number)
+        total, width = step.totals[0], step.totals[0].shape[-1]
+        moved_by = beside(total * rate.weight[0], step.totals[-1] * rate.direct, outputs)
+        self.norm += (self.shift * moved_by).sum(2, keepdim=True)
+        bar = torch.addcmul(self.moved, self.shift, self.support.norm)
+        self._add_rate(number, 0, bar[..., :width], step.deltas[0])
+        self._add_rate(number, 1, self.shift[..., :width], total)
+        self.deltas[0] = torch.add(self.shift[..., :width] * rate.bias[0], bar[..., :width], alpha=rate.weight[0])
+        if outputs > width:
+            self._add_rate(number, -1, bar[..., width:], step.deltas[-1])
+            self.deltas[len(self.layers)].add_(bar[..., width:], alpha=rate.direct)
+
+    def _through_move(self, layer: int, number: int) -> None:
+        """The same for a later layer, of which the tasks have weights of their own."""
+        step, rate, weight, bias = self.tape.steps[number], self.rates[number], self.weights[layer], self.biases[layer]
+        alpha, beta, delta = rate.weight[layer + 1], rate.bias[layer + 1], step.deltas[layer + 1]
+        back = torch.bmm(step.inputs[layer], weight.mT)
+        self._add_rate(number, 2 * layer + 2, back, delta, sign=-1)
+        self._add_rate(number, 2 * layer + 3, bias, step.totals[layer + 1], sign=-1)
+        self.deltas[layer + 1] = back.mul_(-alpha).sub_(bias, alpha=beta)
+        self.inputs[layer] = torch.bmm(delta, weight).mul_(-alpha)
+
+    def through_gradient(self, number: int) -> None:
+        """From the gradient that a step took to the weights that it was taken at."""
+        step = self.tape.steps[number]
+        weights = step.before.weights
+        for layer in self.layers:
+            bar = through_relu_(self.deltas[layer], step.inputs[layer])
+            self._add_weight(layer, step.deltas[layer + 1], bar, own=weights[layer].dim() == 3)
+            add_product(self.deltas[layer + 1], bar, weights[layer].mT)
+        top = bar = self.support.slope * self.deltas[len(self.layers)]
+        for layer in reversed(self.layers):
+            own = weights[layer].dim() == 3
+            self._add_weight(layer, bar, step.inputs[layer], own=own)
+            self._add_bias(layer, bar, own=own)
+            add_product(self.inputs[layer], bar, weights[layer])
+            bar = through_relu_(self.inputs[layer], step.inputs[layer])
+        bar = beside(bar, top, self.support.outputs.shape[-1])
+        self.outputs = bar if self.outputs is None else self.outputs.add_(bar)
+        if step.before.deltas is not None:
+            self.moved.baddbmm_(self.tape.gram, bar, alpha=-1)
+            self.shift = self.shift - bar.sum(1, keepdim=True)
+            product = torch.bmm(bar, step.before.deltas.mT)
+            self.gram = product.neg_() if self.gram is None else self.gram.sub_(product)
+
+    def share_own_weights(self) -> None:
+        """Add up over the tasks what they have by weights of their own."""
+        for layer, weight in self.weights.items():
+            self.shared.weights[layer].add_(weight.sum(0))
+            self.shared.biases[layer].add_(self.biases[layer].sum((0, 1)))
+
+    def _add_weight(self, layer: int, slopes: Tensor, inputs: Tensor, *, own: bool) -> None:
+        if own:
+            self.weights[layer].baddbmm_(slopes.mT, inputs)
+        else:
+            self.shared.weights[layer].addmm_(slopes.flatten(0, 1).T, inputs.flatten(0, 1))
+
+    def _add_bias(self, layer: int, slopes: Tensor, *, own: bool) -> None:
+        if own:
+            self.biases[layer] = self.biases[layer] + slopes.sum(1, keepdim=True)
+        else:
+            self.shared.biases[layer].add_(slopes.sum((0, 1)))
+
+    def _add_rate(self, number: int, column: int, first: Tensor, second: Tensor, *, sign: int = 1) -> None:
+        if self.shared.rates is not None:
+            self.shared.rates[number, column].add_((first * second).sum(), alpha=sign)
+
+
+def add_product(to: Float[Tensor, "tasks rows _"], rows: Float[Tensor, "tasks rows _"], weight: Tensor) -> None:
+    """Add rows times a weight, shared or of each task, to what is there."""
+    if weight.dim() == 2:
+        to.view(-1, to.shape[-1]).addmm_(rows.flatten(0, 1), weight)
+    else:
+        to.baddbmm_(rows, weight)

@@ -1,0 +1,115 @@
+"""Reptile: move the initialisation toward where each user's own training leads, without a meta-gradient.
+
+k plain gradient steps take a task's weights from θ_0 = θ to θ_k; the outer step follows θ - θ_k, as if that were a
+gradient. With steps of lengths τ_j it is Σ_j τ_j ∇L_j(θ_j), and so *is* the gradient of
+
+    Σ_{j<k} τ_j L_j(θ_j + (θ - θ_0), η)     with every τ_j and θ_j held fixed,
+
+which also says what to do with a parameter η that no task adapts: it gets what it would have moved by on the same path,
+had it moved too. (The paper adapts everything and has no such η.) The row that a task adds to an embedding table starts
+at 0, and this sum moves the table's own row by what was added.
+
+In meta-training a task's data are its support and query together: Reptile has no query loss to differentiate, and
+ratings that are kept from its steps would teach it nothing. With whole-batch steps it aims at the weights that are
+nearest to all tasks' optima; what the paper derives for minibatches, that steps on some ratings help on others, needs
+`batch_size`. A task is judged, and served, after k steps on its support alone.
+
+Nichol, Achiam, Schulman: "On First-Order Meta-Learning Algorithms" (2018), sections 3 and 5.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from metarec.algorithms.descent import descend
+from metarec.algorithms.inner_loop import FastWeights, Loss, predict_with, query_loss, step_losses
+from metarec.algorithms.objectives import Objective
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, Weights
+
+
+class Reptile(nn.Module):
+    """k inner gradient steps of a fixed rate, shorter where they would overshoot, as `descent.py` has it.
+
+    Rates are never learned: there is no meta-gradient by which they could be, and none that would keep them safe.
+
+    What is trained is the inner objective alone; the outer one is what is reported. With an empty support the fast
+    weights are the initialisation.
+
+    Args:
+        adapted: names of the parameters that a task adapts, at least one.
+        inner: the objective of the steps.
+        outer: the objective of the query, to be reported.
+        steps: k, at least 1.
+        lr: the inner rate; above 0.
+        damping: as in `Objective`, of the inner objective.
+        batch_size: rows of each inner step; 0 = all.
+    """
+
+    def __init__(
+        self,
+        adapted: Sequence[str],
+        *,
+        inner: Objective,
+        outer: Objective,
+        steps: int,
+        lr: float,
+        damping: float,
+        batch_size: int = 0,
+    ) -> None:
+        super().__init__()
+        self.adapted = tuple(adapted)
+        self.inner = inner
+        self.outer = outer
+        self.steps = steps
+        self.lr = lr
+        self.damping = damping
+        self.batch_size = batch_size
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """First order; it trains the inner objective; all weights of the model take part."""
+        return Capabilities(trains_inner=True)
+
+    def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
+        """The fast weights after k steps on one task's support; constants to autograd."""
+        path, _ = self._path(model, support, self._losses(model, support, seed))
+        return FastWeights(path[-1], support)
+
+    def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
+        """The scores of one task's query rows with its fast weights."""
+        return predict_with(model, state, encoded)
+
+    def meta_loss(
+        self, model: Recommender, support: Examples, query: Examples, seed: Int[Tensor, ""], progress: float
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The loss along the path on all of the task's data, and the query loss after adapting on its support."""
+        del progress
+        together: Examples = pytree.tree_map(lambda *parts: torch.cat(parts), support, query)
+        losses = self._losses(model, together, seed)
+        path, lengths = self._path(model, together, losses)
+        start = model.initial(self.adapted, together)
+        places = [{name: start[name] + (fixed[name] - start[name]).detach() for name in start} for fixed in path[:-1]]
+        along = [length * loss(place) for length, loss, place in zip(lengths, losses, places, strict=True)]
+        with torch.no_grad():
+            reported = query_loss(model, self.adapt(model, support, seed), query, self.outer)
+        return torch.stack(along).sum(), reported
+
+    def _losses(self, model: Recommender, examples: Examples, seed: Int[Tensor, ""]) -> list[Loss]:
+        return step_losses(
+            model, examples, seed, self.inner, steps=self.steps, damping=self.damping, batch_size=self.batch_size
+        )
+
+    @torch.no_grad()
+    def _path(
+        self, model: Recommender, examples: Examples, losses: list[Loss]
+    ) -> tuple[list[Weights], list[Float[Tensor, ""]]]:
+        """The weights before the first step and after each, and the lengths of the steps."""
+        path, lengths = [model.initial(self.adapted, examples)], []
+        for loss in losses:
+            weights, length = descend(loss, path[-1], self.lr)
+            path.append(weights)
+            lengths.append(length)
+        return path, lengths

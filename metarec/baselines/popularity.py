@@ -1,0 +1,26 @@
+"""How many users an item has: the floor of plain events, of which the other floors know nothing but that all are 1."""
+
+import numpy as np
+import torch
+
+from metarec.data.histories import Histories
+from metarec.evaluate.protocol import Predict
+from metarec.task import Catalogue, TaskBatch
+
+
+def fit_popularity(histories: Histories, catalogue: Catalogue) -> Predict:
+    """Predict Σ_u y_ui / n, the share of the n training users who have the item, whatever the support.
+
+    y_ui is the target of user u and item i in each head, and 0 where it was not observed.
+
+    Source: Cremonesi, Koren and Turrin, "Performance of recommender algorithms on top-N recommendation tasks" (RecSys
+    2010), section 3.1 (TopPop).
+    """
+    total = np.zeros(catalogue.item_bias.shape)
+    np.add.at(total, histories.item, np.where(histories.observed, histories.target, 0.0))
+    share = torch.from_numpy(total / max(len(histories), 1))
+
+    def predict(catalogue: Catalogue, batch: TaskBatch) -> torch.Tensor:
+        return share[batch.query.item]
+
+    return predict

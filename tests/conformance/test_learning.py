@@ -1,0 +1,89 @@
+"""Every algorithm learns on planted tastes: its error falls toward the best that is known, and with every rating more."""
+
+import math
+
+import pytest
+import torch
+
+from metarec.baselines.item_user_bias import fit_item_user_bias
+from metarec.build import ALGORITHMS
+from metarec.config import load_config
+from metarec.data.biases import with_held_out_biases
+from metarec.data.prepare import prepare
+from metarec.data.synthetic import best_mae
+from metarec.data.tasks import draw_training_tasks
+from metarec.evaluate.protocol import evaluate
+from metarec.train.checkpoint import Progress
+from metarec.train.loop import Hooks, Optimisation, train
+from metarec.train.worker import new_learner, schedule_of
+
+pytestmark = pytest.mark.slow
+SIZES = (0, 3, 10)
+SETTINGS = {"fine_tuned": ("inner.lr=0.2",)}
+"""Of algorithms that the default settings do not suit: no gradient prepares a joint model for steps as long as MAML's."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture(scope="module")
+def dataset(ray_cluster, root):
+    return prepare(load_config(None, [f"output.root={root}"]), progress=lambda line: None)
+
+
+def meta_train(config, dataset):
+    """The whole schedule in this process, with batches drawn as the stream draws them."""
+    catalogue, training, schedule = dataset.catalogue(), dataset.histories("train"), schedule_of(config, dataset)
+    learner = new_learner(config, dataset, catalogue, training)
+
+    def batch_of(step):
+        histories = training.take(schedule.tasks_of(step))
+        return draw_training_tasks(histories, seed=0, epoch=schedule.epoch_of(step), task=config.task)
+
+    losses = []
+    train(
+        learner,
+        with_held_out_biases(catalogue, training),
+        (batch_of(step) for step in range(schedule.num_steps)),
+        schedule=schedule,
+        start=Progress(0, math.nan, 0),
+        world_size=1,
+        optimisation=Optimisation(torch.optim.AdamW(learner.parameters()), config.outer.lr, "cosine", 10.0),
+        rhythm=config.train,
+        hooks=Hooks(
+            sum_over_workers=lambda values: values,
+            validate=lambda: 0.0,
+            save=lambda progress: None,
+            report=lambda step, metrics: losses.append(metrics["train.loss"]),
+        ),
+    )
+    return learner
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_error_falls_below_the_bias_floor_toward_the_best_and_with_more_ratings(algorithm, dataset, root):
+    """On users nobody trained on; a curve may rise by what chance allows, two standard errors of its steps."""
+    settings = [f"output.root={root}", f"algorithm.name={algorithm}", *SETTINGS.get(algorithm, ())]
+    config = load_config(None, settings)
+    learner = meta_train(config, dataset)
+    floor = fit_item_user_bias(dataset.histories("train"), dataset.catalogue())
+    histories = dataset.histories("test")
+    judged = evaluate(
+        {"floor": floor, "learned": learner.predict},
+        dataset.catalogue(),
+        histories,
+        head=dataset.schema.heads[0],
+        num_query=config.task.num_query,
+        support_sizes=SIZES,
+        num_draws=3,
+        seed=0,
+    )
+    curve = [judged.value("learned", size, "mae") for size in (*SIZES, "all")]
+    floor_mae, best = judged.value("floor", "all", "mae"), best_mae(config)
+    assert best < curve[-1] < floor_mae, curve
+    values = judged.user_values[1, :, 0]
+    for before, after in zip(values[:-1], values[1:], strict=True):
+        rises = after - before
+        assert rises.mean() < 2 * rises.std(ddof=1) / math.sqrt(len(rises)), curve
