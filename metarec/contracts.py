@@ -149,7 +149,7 @@ class Recommender(Protocol):
 
 
 class LayerStack(NamedTuple):
-    """A recommender's description of itself as linear layers: score = base + W_n relu(… relu(W_0 x + b_0) …) + b_n + D x.
+    """A recommender's description of itself: score = base + W_n relu(… relu(W_0 x + b_0) …) + b_n + D x.
 
     Attributes:
         layers: the names of W and b, the first layer first and the head last; at least the head.

@@ -67,17 +67,27 @@ class Rates(NamedTuple):
     direct: float
 
 
+class FirstMoved(NamedTuple):
+    """What the steps so far have done to a task's first layer.
+
+    Attributes:
+        deltas: Σ α δ, that of D beside it.
+        shift: what is taken off the outputs in all rows.
+    """
+
+    deltas: Float[Tensor, "tasks support outputs"]
+    shift: Float[Tensor, "tasks 1 outputs"]
+
+
 class Moved(NamedTuple):
     """What the steps so far have done to a task's weights.
 
     Attributes:
-        deltas: Σ α δ of the first layer, that of D beside it; None before the first step.
-        shift: what is taken off the first layer's outputs in all rows; None before the first step.
+        first: to the first layer; None before the first step.
         weights, biases: those of the later layers, shared by all tasks or with an axis of tasks.
     """
 
-    deltas: Float[Tensor, "tasks support outputs"] | None
-    shift: Float[Tensor, "tasks 1 outputs"] | None
+    first: FirstMoved | None
     weights: list[Tensor]
     biases: list[Tensor]
 
@@ -103,7 +113,8 @@ class Tape(NamedTuple):
 
     Attributes:
         steps: in order.
-        after: the weights after the last step, less that step where a layer has a kernel.
+        first: the first layer after the last step.
+        weights: of the later layers after the last step, less that step where a layer has a kernel.
         gram: products of support rows; None where no step needs them.
         cross: products of query rows with support rows.
         inputs: the query's x of the later layers.
@@ -111,7 +122,8 @@ class Tape(NamedTuple):
     """
 
     steps: list[Step]
-    after: Moved
+    first: FirstMoved
+    weights: list[Tensor]
     gram: Float[Tensor, "tasks support support"] | None
     cross: Float[Tensor, "tasks query support"]
     inputs: list[Float[Tensor, "tasks query _"]]
@@ -131,22 +143,24 @@ def adapted_scores(
     """
     gram = torch.bmm(support.inputs, support.inputs.mT) if len(rates) > 1 else None
     narrow = [len(weight) <= query.inputs.shape[1] for weight in weights]
-    moved, steps = Moved(None, None, list(weights), list(biases)), []
+    moved, steps = Moved(None, list(weights), list(biases)), []
     for number, rate in enumerate(rates):
         steps.append(_gradient(support, gram, moved))
         is_last = number + 1 == len(rates)
         moved = _move(support, steps[-1], rate, built=narrow if is_last else [True] * len(weights))
-    cross = torch.bmm(query.inputs, support.inputs.mT)
-    outputs = torch.baddbmm(query.outputs - moved.shift, cross, moved.deltas, alpha=-1)
+    cross, first = torch.bmm(query.inputs, support.inputs.mT), moved.first
+    assert first is not None
+    outputs = torch.baddbmm(query.outputs - first.shift, cross, first.deltas, alpha=-1)
     scores, inputs, kernels = _score_query(outputs, moved, steps[-1], rates[-1], narrow)
-    return scores, Tape(steps, moved, gram, cross, inputs, kernels)
+    return scores, Tape(steps, first, moved.weights, gram, cross, inputs, kernels)
 
 
 def _gradient(support: Support, gram: Float[Tensor, "tasks support support"] | None, moved: Moved) -> Step:
     """The inputs and the slopes of all layers on the support."""
     outputs = support.outputs
-    if moved.deltas is not None:
-        outputs = torch.baddbmm(outputs - moved.shift, gram, moved.deltas, alpha=-1)
+    if moved.first is not None:
+        assert gram is not None
+        outputs = torch.baddbmm(outputs - moved.first.shift, gram, moved.first.deltas, alpha=-1)
     outputs, straight = split_direct(outputs, moved, support.rest.shape[-1])
     inputs = []
     for weight, bias in zip(moved.weights, moved.biases, strict=True):
@@ -166,8 +180,8 @@ def _move(support: Support, step: Step, rate: Rates, *, built: list[bool]) -> Mo
     deltas = beside(step.deltas[0] * rate.weight[0], step.deltas[-1] * rate.direct, outputs)
     shift = beside(step.totals[0] * rate.weight[0], step.totals[-1] * rate.direct, outputs) * support.norm
     shift[..., :first].add_(step.totals[0], alpha=rate.bias[0])
-    if step.before.deltas is not None:
-        deltas, shift = deltas.add_(step.before.deltas), shift.add_(step.before.shift)
+    if step.before.first is not None:
+        deltas, shift = deltas.add_(step.before.first.deltas), shift.add_(step.before.first.shift)
     weights, biases = list(step.before.weights), list(step.before.biases)
     for layer, wanted in enumerate(built):
         if wanted:
@@ -175,7 +189,7 @@ def _move(support: Support, step: Step, rate: Rates, *, built: list[bool]) -> Mo
             x, delta, total = step.inputs[layer], step.deltas[layer + 1], step.totals[layer + 1]
             weights[layer] = torch.baddbmm(own, delta.mT, x, alpha=-rate.weight[layer + 1])
             biases[layer] = torch.sub(biases[layer], total, alpha=rate.bias[layer + 1])
-    return Moved(deltas, shift, weights, biases)
+    return Moved(FirstMoved(deltas, shift), weights, biases)
 
 
 def _score_query(
@@ -186,12 +200,14 @@ def _score_query(
     inputs: list[Tensor] = []
     kernels: list[Tensor | None] = []
     for layer, is_narrow in enumerate(narrow):
-        inputs.append(outputs.relu())
-        outputs = apply_layer(inputs[-1], moved.weights[layer], moved.biases[layer])
-        kernels.append(None if is_narrow else torch.bmm(inputs[-1], last.inputs[layer].mT))
-        if not is_narrow:
+        x = outputs.relu()
+        outputs = apply_layer(x, moved.weights[layer], moved.biases[layer])
+        kernel = None if is_narrow else torch.bmm(x, last.inputs[layer].mT)
+        if kernel is not None:
             outputs = outputs.sub_(last.totals[layer + 1], alpha=rate.bias[layer + 1])
-            outputs = outputs.baddbmm_(kernels[-1], last.deltas[layer + 1], alpha=-rate.weight[layer + 1])
+            outputs = outputs.baddbmm_(kernel, last.deltas[layer + 1], alpha=-rate.weight[layer + 1])
+        inputs.append(x)
+        kernels.append(kernel)
     return (outputs if straight is None else outputs + straight), inputs, kernels
 
 
@@ -217,4 +233,5 @@ def apply_layer(x: Float[Tensor, "tasks rows width"], weight: Tensor, bias: Tens
 
 def through_relu_(slopes: Float[Tensor, "*rows"], given: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
     """Slopes by what a ReLU gave become, in place, slopes by what it took: 0 where it gave 0."""
-    return torch.ops.aten.threshold_backward.grad_input(slopes, given, 0, grad_input=slopes)
+    passed: Tensor = torch.ops.aten.threshold_backward.grad_input(slopes, given, 0, grad_input=slopes)
+    return passed

@@ -53,27 +53,27 @@ class RowGradient(NamedTuple):
 
 
 def gradient_of_scores(
+    scores_bar: Float[Tensor, "tasks query heads"],
+    tape: Tape,
+    *,
     support: Support,
     query: Query,
-    tape: Tape,
     rates: Sequence[Rates],
-    scores_bar: Float[Tensor, "tasks query heads"],
     shared: Shared,
-    *,
     first_order: bool,
 ) -> RowGradient:
     """The gradient by a group's rows; that by what tasks share is added to `shared`.
 
     Args:
-        support, query, rates: as given to `adapted_scores`.
-        tape: as it gave back.
         scores_bar: the gradient by the scores.
+        tape: as `adapted_scores` gave it.
+        support, query, rates: as it was given them.
         shared: where to add.
         first_order: take the gradients of the support loss as constants.
     """
     back = _WayBack(support, tape, rates, shared)
     query_outputs = back.through_query(scores_bar)
-    cross = torch.bmm(query_outputs, tape.after.deltas.mT).neg_()
+    cross = torch.bmm(query_outputs, tape.first.deltas.mT).neg_()
     for number in reversed(range(len(rates))):
         back.through_moves(number)
         if not first_order:
@@ -91,7 +91,7 @@ class _WayBack:
     """The gradient at some place of the way back.
 
     Attributes:
-        moved, shift: by `Moved.deltas` and `Moved.shift`.
+        moved, shift: by `FirstMoved.deltas` and `FirstMoved.shift`.
         weights, biases: by the weights of those later layers of which tasks have their own.
         deltas, inputs: by δ of all layers and by X of the later ones, of the step that is gone through.
         outputs, norm, gram: by the first layer's outputs on the support, by ‖u‖² and by the products of rows; outputs
@@ -103,7 +103,7 @@ class _WayBack:
 
     def __init__(self, support: Support, tape: Tape, rates: Sequence[Rates], shared: Shared) -> None:
         self.support, self.tape, self.rates, self.shared = support, tape, rates, shared
-        self.layers = range(len(tape.after.weights))
+        self.layers = range(len(tape.weights))
         self.weights: dict[int, Tensor] = {}
         self.biases: dict[int, Tensor] = {}
         self.deltas: dict[int, Tensor] = {}
@@ -116,7 +116,7 @@ class _WayBack:
         """To what the first layer gives on the query, by which the gradient is returned."""
         tape, bar = self.tape, scores_bar
         for layer in reversed(self.layers):
-            x, weight = tape.inputs[layer], tape.after.weights[layer]
+            x, weight = tape.inputs[layer], tape.weights[layer]
             if weight.dim() == 3:
                 self.weights[layer] = torch.bmm(bar.mT, x)
                 self.biases[layer] = bar.sum(1, keepdim=True)
@@ -188,10 +188,11 @@ class _WayBack:
             bar = through_relu_(self.inputs[layer], step.inputs[layer])
         bar = beside(bar, top, self.support.outputs.shape[-1])
         self.outputs = bar if self.outputs is None else self.outputs.add_(bar)
-        if step.before.deltas is not None:
+        if step.before.first is not None:
+            assert self.tape.gram is not None
             self.moved.baddbmm_(self.tape.gram, bar, alpha=-1)
             self.shift = self.shift - bar.sum(1, keepdim=True)
-            product = torch.bmm(bar, step.before.deltas.mT)
+            product = torch.bmm(bar, step.before.first.deltas.mT)
             self.gram = product.neg_() if self.gram is None else self.gram.sub_(product)
 
     def share_own_weights(self) -> None:

@@ -127,7 +127,9 @@ class Maml(nn.Module):
         if self.recompute and progress >= self.multi_step_share:
             losses = self._recomputed(model, catalogue, batch, progress)
             return losses.sum(), losses.detach()
-        stack = model.stack() if isinstance(model, StackedRecommender) else None
+        if not isinstance(model, StackedRecommender):
+            return None
+        stack = model.stack()
         if stack is None or not self._suits(stack, progress):
             return None
         names = [*itertools.chain.from_iterable(stack.layers), stack.direct]
@@ -149,7 +151,7 @@ class Maml(nn.Module):
         return recomputed_losses(model, support, query, batch.task_seed, path=path, outer=self.outer)
 
     def _suits(self, stack: LayerStack, progress: float) -> bool:
-        """Whether the kernel does what is asked for: all rows in each step, only the loss after the last one, …"""
+        """Whether the kernel does what is asked: linear slopes, all rows in a step, the loss after the last alone."""
         names = {*itertools.chain.from_iterable(stack.layers), stack.direct}
         return (
             names >= set(self.adapted)
