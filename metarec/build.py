@@ -9,6 +9,7 @@ from torch import nn
 
 from metarec.algorithms.fine_tuned import FineTuned
 from metarec.algorithms.imaml import Imaml
+from metarec.algorithms.inner_loop import InnerLoop
 from metarec.algorithms.joint import Joint
 from metarec.algorithms.learned_mask import LearnedMask
 from metarec.algorithms.maml import Maml
@@ -28,7 +29,7 @@ from metarec.combination import (
     require_second_derivatives,
     wide_enough_to_normalise,
 )
-from metarec.config import AlgorithmConfig, Config, ModelConfig, with_values
+from metarec.config import Config, ModelConfig, with_values
 from metarec.contracts import Algorithm, Recommender
 from metarec.errors import ConfigError
 from metarec.models.derivatives import tiny_schema
@@ -78,45 +79,44 @@ HEADS: dict[str, Callable[[ModelConfig, tuple[int, ...], int], nn.Module]] = {
 }
 """For models whose head is not linear: settings, the widths of the embedding's parts, the number of heads → a head."""
 
-ALGORITHMS: dict[str, Callable[[AlgorithmConfig, dict[str, Any], dict[str, Any], FieldRecommender], Algorithm]] = {
-    "maml": lambda algorithm, losses, steps, model: Maml(
-        **losses,
-        **steps,
-        first_order=algorithm.first_order,
-        first_order_share=algorithm.first_order_share,
-        multi_step_share=algorithm.multi_step_share,
-        recompute=algorithm.recompute,
+ALGORITHMS: dict[str, Callable[[Config, InnerLoop, Objective, FieldRecommender], Algorithm]] = {
+    "maml": lambda config, loop, outer, model: Maml(
+        loop,
+        outer=outer,
+        learned=config.inner.learned,
+        first_order=config.algorithm.first_order,
+        first_order_share=config.algorithm.first_order_share,
+        multi_step_share=config.algorithm.multi_step_share,
+        recompute=config.algorithm.recompute,
     ),
-    "meta_sgd": lambda algorithm, losses, steps, model: MetaSgd(
-        weight_shapes(model, steps["adapted"]),
-        **losses,
-        **_without(steps, "adapted", "learned"),
-        first_order=algorithm.first_order,
+    "meta_sgd": lambda config, loop, outer, model: MetaSgd(
+        loop, weight_shapes(model, loop.adapted), outer=outer, first_order=config.algorithm.first_order
     ),
-    "reptile": lambda algorithm, losses, steps, model: Reptile(**losses, **_without(steps, "learned")),
-    "imaml": lambda algorithm, losses, steps, model: Imaml(
-        **losses, **_without(steps, "learned"), proximal=algorithm.proximal, cg_steps=algorithm.cg_steps
+    "reptile": lambda config, loop, outer, model: Reptile(loop, outer=outer),
+    "imaml": lambda config, loop, outer, model: Imaml(
+        loop, outer=outer, proximal=config.algorithm.proximal, cg_steps=config.algorithm.cg_steps
     ),
-    "learned_mask": lambda algorithm, losses, steps, model: LearnedMask(
-        weight_shapes(model, steps["adapted"]),
-        **losses,
-        **_without(steps, "adapted"),
-        first_order=algorithm.first_order,
+    "learned_mask": lambda config, loop, outer, model: LearnedMask(
+        loop,
+        weight_shapes(model, loop.adapted),
+        outer=outer,
+        learned=config.inner.learned,
+        first_order=config.algorithm.first_order,
     ),
-    "ridge": lambda algorithm, losses, steps, model: Ridge(
-        outer=losses["outer"], width=model.embedding_width, ridge=algorithm.ridge
+    "ridge": lambda config, loop, outer, model: Ridge(
+        outer=outer, width=model.embedding_width, ridge=config.algorithm.ridge
     ),
-    "prototypical": lambda algorithm, losses, steps, model: Prototypical(outer=losses["outer"]),
-    "matching": lambda algorithm, losses, steps, model: Matching(
-        outer=losses["outer"], width=model.embedding_width, full_context=algorithm.full_context
+    "prototypical": lambda config, loop, outer, model: Prototypical(outer=outer),
+    "matching": lambda config, loop, outer, model: Matching(
+        outer=outer, width=model.embedding_width, full_context=config.algorithm.full_context
     ),
-    "neural_process": lambda algorithm, losses, steps, model: NeuralProcess(
-        outer=losses["outer"], width=model.embedding_width, latent_width=algorithm.latent_width
+    "neural_process": lambda config, loop, outer, model: NeuralProcess(
+        outer=outer, width=model.embedding_width, latent_width=config.algorithm.latent_width
     ),
-    "joint": lambda algorithm, losses, steps, model: Joint(outer=losses["outer"]),
-    "fine_tuned": lambda algorithm, losses, steps, model: FineTuned(**losses, **_without(steps, "learned")),
+    "joint": lambda config, loop, outer, model: Joint(outer=outer),
+    "fine_tuned": lambda config, loop, outer, model: FineTuned(loop, outer=outer),
 }
-"""Settings, the two objectives, how inner steps go, and the recommender → an algorithm."""
+"""Settings, how inner steps go, the objective of the query, and the recommender → an algorithm."""
 
 
 def build_learner(config: Config, schema: Schema) -> MetaLearner:
@@ -170,19 +170,15 @@ def _build_model(config: Config, schema: Schema) -> FieldRecommender:
 def _build_algorithm(config: Config, schema: Schema, model: FieldRecommender) -> Algorithm:
     name, inner = config.algorithm.name, config.inner
     _require_known("algorithm.name", name, ALGORITHMS)
-    losses = {
-        "inner": _objective(inner.loss, "inner.loss", config, schema),
-        "outer": _objective(config.outer.loss, "outer.loss", config, schema),
-    }
-    steps = {
-        "adapted": select_parameters(config.algorithm.adapt, model),
-        "steps": inner.steps,
-        "lr": inner.lr,
-        "learned": inner.learned,
-        "damping": inner.damping,
-        "batch_size": inner.batch_size,
-    }
-    return ALGORITHMS[name](config.algorithm, losses, steps, model)
+    loop = InnerLoop(
+        adapted=tuple(select_parameters(config.algorithm.adapt, model)),
+        objective=_objective(inner.loss, "inner.loss", config, schema),
+        steps=inner.steps,
+        lr=inner.lr,
+        damping=inner.damping,
+        batch_size=inner.batch_size,
+    )
+    return ALGORITHMS[name](config, loop, _objective(config.outer.loss, "outer.loss", config, schema), model)
 
 
 def _objective(text: str, name: str, config: Config, schema: Schema) -> Objective:
@@ -212,10 +208,6 @@ def select_parameters(patterns: str, model: Recommender) -> list[str]:
             raise ConfigError(f"algorithm.adapt: {pattern!r} selects no parameter; a task can adapt {names}")
         selected |= set(found)
     return [name for name in [*own, *tables] if name in selected]
-
-
-def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in names}
 
 
 def _require_known(name: str, value: str, known: dict[str, Any]) -> None:

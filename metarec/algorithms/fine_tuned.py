@@ -8,12 +8,10 @@ the steps of MAML at a fixed rate α. Nothing in training prepares θ_0 for them
 MAML's, and one that is too large carries users with many ratings away.
 """
 
-from collections.abc import Sequence
-
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metarec.algorithms.inner_loop import FastWeights, gradient_steps, minibatches, predict_with, support_loss
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with
 from metarec.algorithms.joint import joint_loss
 from metarec.algorithms.objectives import Objective
 from metarec.contracts import Capabilities, Encoded, Examples, Recommender
@@ -25,33 +23,18 @@ class FineTuned:
     The loss that training reports is that of the joint model, before fine-tuning.
 
     Args:
-        adapted: names of the parameters that a user fine-tunes, at least one.
-        inner: the objective of fine-tuning.
+        loop: how its steps go; α stays, for no gradient of training reaches it.
         outer: the objective of training.
-        steps: k, at least 1.
-        lr: α; it is never learned, for no gradient of training reaches it.
-        damping: as in `Objective`, of the support loss.
-        batch_size: support rows of each step; 0 = all.
     """
 
     def __init__(
         self,
-        adapted: Sequence[str],
+        loop: InnerLoop,
         *,
-        inner: Objective,
         outer: Objective,
-        steps: int,
-        lr: float,
-        damping: float,
-        batch_size: int = 0,
     ) -> None:
-        self.adapted = tuple(adapted)
-        self.inner = inner
+        self.loop = loop
         self.outer = outer
-        self.steps = steps
-        self.lr = lr
-        self.damping = damping
-        self.batch_size = batch_size
 
     @property
     def capabilities(self) -> Capabilities:
@@ -60,13 +43,10 @@ class FineTuned:
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fine-tuned weights after k steps on one task's support."""
-        rates = {name: support.target.new_tensor(self.lr) for name in self.adapted}
-        losses = [
-            support_loss(model, support, self.inner, damping=self.damping, drawn=drawn)
-            for drawn in minibatches(support.mask, seed, steps=self.steps, size=self.batch_size)
-        ]
-        start = model.initial(self.adapted, support)
-        path = gradient_steps(losses, start, [rates] * self.steps, first_order=True)
+        rates = {name: support.target.new_tensor(self.loop.lr) for name in self.loop.adapted}
+        losses = self.loop.losses(model, support, seed)
+        start = model.initial(self.loop.adapted, support)
+        path = gradient_steps(losses, start, [rates] * self.loop.steps, first_order=True)
         return FastWeights(path[-1], support)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:

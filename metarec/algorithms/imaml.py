@@ -16,15 +16,13 @@ gradient is as exact as ∇G is near 0: the steps need not be many, but they mus
 Rajeswaran, Finn, Kakade, Levine: "Meta-Learning with Implicit Gradients" (NeurIPS 2019), section 3; η is ours.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from metarec.algorithms.conjugate_gradient import conjugate_gradient
 from metarec.algorithms.descent import descend
-from metarec.algorithms.inner_loop import FastWeights, Loss, predict_with, query_loss, step_losses
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, Loss, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.vectors import dot
 from metarec.contracts import Capabilities, Encoded, Examples, Recommender, Weights
@@ -38,42 +36,25 @@ class Imaml(nn.Module):
     objective with kinks (`absolute`) has its optima on them, where ∇G is not 0 and the gradient below is not exact.
 
     Args:
-        adapted: names of the parameters that a task adapts, at least one.
-        inner: the objective of the support.
+        loop: how its steps go; the rates are α shortened where that would overshoot.
         outer: the objective of the query.
-        steps: k, at least 1.
-        lr: the rate of the steps; above 0. They are shorter where they would overshoot, as `descent.py` has it: nothing
-            in the implicit gradient would notice a path that diverges, or keep embeddings small enough for a rate.
-        damping: as in `Objective`, of the support loss.
         proximal: λ, above 0; per mean rating, as the support loss is.
         cg_steps: conjugate gradient steps, at least 1.
-        batch_size: support rows of each inner step; 0 = all. With minibatches the steps stay around φ* and do not
-            arrive; v is of the whole support in any case.
     """
 
     def __init__(
         self,
-        adapted: Sequence[str],
+        loop: InnerLoop,
         *,
-        inner: Objective,
         outer: Objective,
-        steps: int,
-        lr: float,
-        damping: float,
         proximal: float,
         cg_steps: int,
-        batch_size: int = 0,
     ) -> None:
         super().__init__()
-        self.adapted = tuple(adapted)
-        self.inner = inner
+        self.loop = loop
         self.outer = outer
-        self.steps = steps
-        self.lr = lr
-        self.damping = damping
         self.proximal = proximal
         self.cg_steps = cg_steps
-        self.batch_size = batch_size
 
     @property
     def capabilities(self) -> Capabilities:
@@ -83,9 +64,9 @@ class Imaml(nn.Module):
     @torch.no_grad()
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support; constants to autograd."""
-        weights = model.initial(self.adapted, support)
-        for problem in self._problems(model, support, seed, steps=self.steps, batch_size=self.batch_size):
-            weights, _ = descend(problem, weights, self.lr)
+        weights = model.initial(self.loop.adapted, support)
+        for problem in self._problems(self.loop, model, support, seed):
+            weights, _ = descend(problem, weights, self.loop.lr)
         return FastWeights(weights, support)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
@@ -98,7 +79,8 @@ class Imaml(nn.Module):
         """The scalar above, whose gradient is the implicit meta-gradient, and the query loss after adaptation."""
         del progress
         state = self.adapt(model, support, seed)
-        (problem,) = self._problems(model, support, seed, steps=1, batch_size=0)
+        whole = self.loop._replace(steps=1, batch_size=0)
+        (problem,) = self._problems(whole, model, support, seed)
 
         def loss(weights: Weights) -> Float[Tensor, ""]:
             return query_loss(model, state._replace(weights=weights), query, self.outer)
@@ -118,11 +100,9 @@ class Imaml(nn.Module):
 
         return conjugate_gradient(product, torch.func.grad(loss)(weights), steps=self.cg_steps)
 
-    def _problems(
-        self, model: Recommender, support: Examples, seed: Int[Tensor, ""], *, steps: int, batch_size: int
-    ) -> list[Loss]:
-        """G for each of several steps."""
-        start = model.initial(self.adapted, support)
+    def _problems(self, loop: InnerLoop, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> list[Loss]:
+        """G for each step of a loop."""
+        start = model.initial(loop.adapted, support)
 
         def proximal_problem(loss: Loss) -> Loss:
             def problem(weights: Weights) -> Float[Tensor, ""]:
@@ -131,5 +111,4 @@ class Imaml(nn.Module):
 
             return problem
 
-        losses = step_losses(model, support, seed, self.inner, steps=steps, damping=self.damping, batch_size=batch_size)
-        return [proximal_problem(loss) for loss in losses]
+        return [proximal_problem(loss) for loss in loop.losses(model, support, seed)]

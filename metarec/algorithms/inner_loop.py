@@ -24,6 +24,33 @@ class FastWeights(NamedTuple):
     support: Examples
 
 
+class InnerLoop(NamedTuple):
+    """How a task takes its inner steps.
+
+    Attributes:
+        adapted: names of the parameters that a task adapts, at least one.
+        objective: what the steps lower on the support.
+        steps: k, at least 1.
+        lr: the inner rate α, above 0; where rates are learned, what they start from.
+        damping: as in `Objective`, of the support loss.
+        batch_size: support rows of each step; 0 = all.
+    """
+
+    adapted: tuple[str, ...]
+    objective: Objective
+    steps: int
+    lr: float
+    damping: float
+    batch_size: int
+
+    def losses(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> list[Loss]:
+        """For each step the loss that it lowers: of the support, or of the minibatch that the seed draws for it."""
+        if self.batch_size == 0:
+            return [support_loss(model, support, self.objective, damping=self.damping)] * self.steps
+        drawn = minibatches(support.mask, seed, steps=self.steps, size=self.batch_size)
+        return [support_loss(model, support, self.objective, damping=self.damping, drawn=rows) for rows in drawn]
+
+
 def support_loss(
     model: Recommender,
     support: Examples,
@@ -49,23 +76,6 @@ def support_loss(
         return objective(scores, support.target, observed, damping)
 
     return loss
-
-
-def step_losses(
-    model: Recommender,
-    support: Examples,
-    seed: Int[Tensor, ""],
-    objective: Objective,
-    *,
-    steps: int,
-    damping: float,
-    batch_size: int,
-) -> list[Loss]:
-    """For each inner step the loss that it lowers: of the support, or of the minibatch that the seed draws for it."""
-    if batch_size == 0:
-        return [support_loss(model, support, objective, damping=damping)] * steps
-    drawn = minibatches(support.mask, seed, steps=steps, size=batch_size)
-    return [support_loss(model, support, objective, damping=damping, drawn=rows) for rows in drawn]
 
 
 def query_loss(model: Recommender, state: FastWeights, query: Examples, objective: Objective) -> Float[Tensor, ""]:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from metarec.algorithms.inner_loop import FastWeights, gradient_steps, predict_with, step_losses
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.per_weight import PerWeight
 from metarec.algorithms.query_loss import loss_after_adapting
@@ -32,40 +32,28 @@ class LearnedMask(nn.Module):
     With an empty support the fast weights are the initialisation.
 
     Args:
-        shapes: from the names of the parameters that a task may adapt, at least one, to the shapes of their masks.
-        inner: the objective of the support.
+        loop: how its steps go; α is where learned rates start.
+        shapes: of the masks, by the names of the adapted parameters.
         outer: the objective of the query.
-        steps: k, at least 1.
-        lr: the inner rate α; with `learned` where it starts.
         learned: learn log α for each tensor and step in the outer loop.
         first_order: leave out the derivative of the inner gradients.
-        damping: as in `Objective`, of the support loss.
-        batch_size: support rows of each inner step; 0 = all.
     """
 
     def __init__(
         self,
+        loop: InnerLoop,
         shapes: Mapping[str, Sequence[int]],
         *,
-        inner: Objective,
         outer: Objective,
-        steps: int,
-        lr: float,
         learned: bool,
         first_order: bool,
-        damping: float,
-        batch_size: int = 0,
     ) -> None:
         super().__init__()
-        self.adapted = tuple(shapes)
-        self.inner = inner
+        self.loop = loop
         self.outer = outer
-        self.steps = steps
         self.first_order = first_order
-        self.damping = damping
-        self.batch_size = batch_size
         self.mask = PerWeight(shapes, start=START)
-        start = torch.full((steps, len(self.adapted)), math.log(lr))
+        start = torch.full((loop.steps, len(loop.adapted)), math.log(loop.lr))
         if learned:
             self.log_rate = nn.Parameter(start)
         else:
@@ -78,10 +66,8 @@ class LearnedMask(nn.Module):
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support."""
-        losses = step_losses(
-            model, support, seed, self.inner, steps=self.steps, damping=self.damping, batch_size=self.batch_size
-        )
-        start = model.initial(self.adapted, support)
+        losses = self.loop.losses(model, support, seed)
+        start = model.initial(self.loop.adapted, support)
         return FastWeights(gradient_steps(losses, start, self._rates(), first_order=self.first_order)[-1], support)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
@@ -99,7 +85,7 @@ class LearnedMask(nn.Module):
         """For each step α 1[m ≥ 0]."""
         masks = {name: straight_through(mask) for name, mask in self.mask().items()}
         return [
-            {name: rate * masks[name] for name, rate in zip(self.adapted, step, strict=True)}
+            {name: rate * masks[name] for name, rate in zip(self.loop.adapted, step, strict=True)}
             for step in self.log_rate.exp()
         ]
 

@@ -13,14 +13,13 @@ Storkey: "How to train your MAML" (ICLR 2019), section 4.
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metarec.algorithms.inner_loop import FastWeights, gradient_steps, predict_with, query_loss, step_losses
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.recomputed_path import Path, recomputed_losses
 from metarec.algorithms.stacked import Adaptation, stacked_losses
@@ -43,15 +42,10 @@ class Maml(nn.Module):
     in the inner loss each support row is scored without itself.
 
     Args:
-        adapted: names of the parameters that a task adapts, at least one.
-        inner: the objective of the support.
+        loop: how its steps go; α is where learned rates start.
         outer: the objective of the query.
-        steps: k, at least 1.
-        lr: the inner rate α; with `learned` where it starts.
         learned: learn log α for each adapted tensor and step in the outer loop.
         first_order: leave out the derivative of the inner gradients.
-        damping: as in `Objective`, of the support loss.
-        batch_size: support rows of each inner step; 0 = all.
         first_order_share: the share of the run, from its start, that is first order in any case.
         multi_step_share: the share m of the run, from its start, in which the loss after every step counts: at progress
             p < m each step but the last with weight (1 - p / m) / k, the last with the rest.
@@ -60,32 +54,23 @@ class Maml(nn.Module):
 
     def __init__(
         self,
-        adapted: Sequence[str],
+        loop: InnerLoop,
         *,
-        inner: Objective,
         outer: Objective,
-        steps: int,
-        lr: float,
         learned: bool,
         first_order: bool,
-        damping: float,
-        batch_size: int = 0,
         first_order_share: float = 0.0,
         multi_step_share: float = 0.0,
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.adapted = tuple(adapted)
-        self.inner = inner
+        self.loop = loop
         self.outer = outer
-        self.steps = steps
         self.first_order = first_order
-        self.damping = damping
-        self.batch_size = batch_size
         self.first_order_share = first_order_share
         self.multi_step_share = multi_step_share
         self.recompute = recompute
-        start = torch.full((steps, len(self.adapted)), math.log(lr))
+        start = torch.full((loop.steps, len(loop.adapted)), math.log(loop.lr))
         if learned:
             self.log_rate = nn.Parameter(start)
         else:
@@ -114,11 +99,11 @@ class Maml(nn.Module):
             return query_loss(model, FastWeights(weights, support), query, self.outer)
 
         last = loss_after(path[-1])
-        if progress >= self.multi_step_share or self.steps == 1:
+        if progress >= self.multi_step_share or self.loop.steps == 1:
             return last, last
-        weight = (1 - progress / self.multi_step_share) / self.steps
+        weight = (1 - progress / self.multi_step_share) / self.loop.steps
         earlier = torch.stack([loss_after(weights) for weights in path[1:-1]]).sum()
-        return (1 - weight * (self.steps - 1)) * last + weight * earlier, last
+        return (1 - weight * (self.loop.steps - 1)) * last + weight * earlier, last
 
     def batch_loss(
         self, model: Recommender, catalogue: Catalogue, batch: TaskBatch, progress: float
@@ -134,16 +119,16 @@ class Maml(nn.Module):
             return None
         names = [*itertools.chain.from_iterable(stack.layers), stack.direct]
         rates = F.pad(self.log_rate.exp(), (0, 1))  # the last column is the rate of what is not adapted
-        columns = [self.adapted.index(name) if name in self.adapted else -1 for name in names]
+        columns = [self.loop.adapted.index(name) if name in self.loop.adapted else -1 for name in names]
         first_order = self.first_order or progress < self.first_order_share
-        adaptation = Adaptation(self.inner, self.outer, self.damping, rates[:, columns], first_order)
+        adaptation = Adaptation(self.loop.objective, self.outer, self.loop.damping, rates[:, columns], first_order)
         return stacked_losses(model, stack, catalogue, batch, adaptation)
 
     def _recomputed(
         self, model: Recommender, catalogue: Catalogue, batch: TaskBatch, progress: float
     ) -> Float[Tensor, " tasks"]:
         first_order = self.first_order or progress < self.first_order_share
-        path = Path(self.adapted, self.log_rate.exp(), self.inner, self.damping, self.batch_size, first_order)
+        path = Path(self.loop, self.log_rate.exp(), first_order)
         support, query = (
             Examples(model.encode(catalogue, rows), rows.target, rows.observed, rows.mask)
             for rows in (batch.support, batch.query)
@@ -154,19 +139,17 @@ class Maml(nn.Module):
         """Whether the kernel does what is asked: linear slopes, all rows in a step, the loss after the last alone."""
         names = {*itertools.chain.from_iterable(stack.layers), stack.direct}
         return (
-            names >= set(self.adapted)
-            and set(self.inner.names) == {"squared"}
+            names >= set(self.loop.adapted)
+            and set(self.loop.objective.names) == {"squared"}
             and {"squared", "absolute"} >= set(self.outer.names)
-            and self.batch_size == 0
-            and (progress >= self.multi_step_share or self.steps == 1)
+            and self.loop.batch_size == 0
+            and (progress >= self.multi_step_share or self.loop.steps == 1)
         )
 
     def _path(
         self, model: Recommender, support: Examples, seed: Int[Tensor, ""], *, first_order: bool
     ) -> list[Weights]:
         """The weights before the first step and after each."""
-        rates = [dict(zip(self.adapted, step, strict=True)) for step in self.log_rate.exp()]
-        losses = step_losses(
-            model, support, seed, self.inner, steps=self.steps, damping=self.damping, batch_size=self.batch_size
-        )
-        return gradient_steps(losses, model.initial(self.adapted, support), rates, first_order=first_order)
+        rates = [dict(zip(self.loop.adapted, step, strict=True)) for step in self.log_rate.exp()]
+        losses = self.loop.losses(model, support, seed)
+        return gradient_steps(losses, model.initial(self.loop.adapted, support), rates, first_order=first_order)

@@ -93,11 +93,11 @@ class MetaLearner(nn.Module):
             found = self.algorithm.batch_loss(self.model, catalogue, batch, progress)
             if found is not None:
                 return found[0], torch.where(found[1].isfinite(), found[1], torch.nan)
-        surrogates, losses = self._task_by_task(catalogue, batch, progress)
+        surrogates, losses = self.task_by_task(catalogue, batch, progress)
         finite = surrogates.isfinite() & losses.isfinite()
         return surrogates.sum(), torch.where(finite, losses, torch.nan).detach()
 
-    def _task_by_task(
+    def task_by_task(
         self, catalogue: Catalogue, batch: TaskBatch, progress: float
     ) -> tuple[Float[Tensor, " tasks"], Float[Tensor, " tasks"]]:
         """Each task's surrogate and query loss, lifted over groups of tasks with supports of like length."""

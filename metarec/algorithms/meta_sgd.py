@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from metarec.algorithms.inner_loop import FastWeights, gradient_steps, predict_with, step_losses
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.per_weight import PerWeight
 from metarec.algorithms.query_loss import loss_after_adapting
@@ -25,37 +25,25 @@ class MetaSgd(nn.Module):
     below, where a task climbs. With an empty support the fast weights are the initialisation.
 
     Args:
-        shapes: from the names of the parameters that a task adapts, at least one, to the shapes of their rates.
-        inner: the objective of the support.
+        loop: how its steps go; α is where every rate starts.
+        shapes: of the rates, by the names of the adapted parameters.
         outer: the objective of the query.
-        steps: k, at least 1.
-        lr: where every rate starts; above 0.
         first_order: leave out the derivative of the inner gradients.
-        damping: as in `Objective`, of the support loss.
-        batch_size: support rows of each inner step; 0 = all.
     """
 
     def __init__(
         self,
+        loop: InnerLoop,
         shapes: Mapping[str, Sequence[int]],
         *,
-        inner: Objective,
         outer: Objective,
-        steps: int,
-        lr: float,
         first_order: bool,
-        damping: float,
-        batch_size: int = 0,
     ) -> None:
         super().__init__()
-        self.adapted = tuple(shapes)
-        self.inner = inner
+        self.loop = loop
         self.outer = outer
-        self.steps = steps
         self.first_order = first_order
-        self.damping = damping
-        self.batch_size = batch_size
-        self.rate = PerWeight(shapes, start=lr)
+        self.rate = PerWeight(shapes, start=loop.lr)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -64,10 +52,8 @@ class MetaSgd(nn.Module):
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support."""
-        losses = step_losses(
-            model, support, seed, self.inner, steps=self.steps, damping=self.damping, batch_size=self.batch_size
-        )
-        start, rates = model.initial(self.adapted, support), [self.rate()] * self.steps
+        losses = self.loop.losses(model, support, seed)
+        start, rates = model.initial(self.loop.adapted, support), [self.rate()] * self.loop.steps
         return FastWeights(gradient_steps(losses, start, rates, first_order=self.first_order)[-1], support)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from metarec.algorithms.inner_loop import FastWeights, gradient_steps, query_loss, step_losses
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, query_loss
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.recomputed import recomputed_steps
 from metarec.contracts import Examples, Recommender, Weights
@@ -22,17 +22,13 @@ class Path(NamedTuple):
     """How a task's weights move.
 
     Attributes:
-        adapted: the names of the parameters that a task adapts.
-        rates: α of each step and name.
-        inner: the objective of the support.
-        damping, batch_size, first_order: as in `Maml`.
+        loop: how its steps go.
+        rates: α of each step and adapted parameter.
+        first_order: treat each inner gradient as a constant in the outer one.
     """
 
-    adapted: tuple[str, ...]
+    loop: InnerLoop
     rates: Float[Tensor, "steps adapted"]
-    inner: Objective
-    damping: float
-    batch_size: int
     first_order: bool
 
 
@@ -55,34 +51,32 @@ def recomputed_losses(
         outer: the objective of the query.
     """
     parameters = dict(model.named_parameters())
-    others = [name for name in model.adaptable() if name not in path.adapted]
+    others = [name for name in model.adaptable() if name not in path.loop.adapted]
     leaves, structure = pytree.tree_flatten(support)
     num_others = len(others)
 
     def step(number: int, weights: tuple[Tensor, ...], shared: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        rate = dict(zip(path.adapted, shared[0][number], strict=True))
+        rate = dict(zip(path.loop.adapted, shared[0][number], strict=True))
         fixed = dict(zip(others, shared[1 : 1 + num_others], strict=True))
         examples: Examples = pytree.tree_unflatten(list(shared[1 + num_others :]), structure)
 
         def one_task(own: Weights, rows: Examples, seed: Int[Tensor, ""]) -> Weights:
-            loss = step_losses(
-                model, rows, seed, path.inner, steps=number + 1, damping=path.damping, batch_size=path.batch_size
-            )[number]
+            loss = path.loop._replace(steps=number + 1).losses(model, rows, seed)[number]
             return gradient_steps([lambda w: loss({**fixed, **w})], own, [rate], first_order=path.first_order)[-1]
 
-        moved = torch.func.vmap(one_task)(dict(zip(path.adapted, weights, strict=True)), examples, seeds)
-        return tuple(moved[name] for name in path.adapted)
+        moved = torch.func.vmap(one_task)(dict(zip(path.loop.adapted, weights, strict=True)), examples, seeds)
+        return tuple(moved[name] for name in path.loop.adapted)
 
-    start = torch.func.vmap(lambda rows: model.initial(path.adapted, rows))(support)
+    start = torch.func.vmap(lambda rows: model.initial(path.loop.adapted, rows))(support)
     after = recomputed_steps(
         step,
         len(path.rates),
-        [start[name] for name in path.adapted],
+        [start[name] for name in path.loop.adapted],
         [path.rates, *(parameters[name] for name in others), *leaves],
     )
 
     def one_loss(own: Weights, rows: Examples, asked: Examples) -> Float[Tensor, ""]:
         return query_loss(model, FastWeights(own, rows), asked, outer)
 
-    losses: Tensor = torch.func.vmap(one_loss)(dict(zip(path.adapted, after, strict=True)), support, query)
+    losses: Tensor = torch.func.vmap(one_loss)(dict(zip(path.loop.adapted, after, strict=True)), support, query)
     return losses

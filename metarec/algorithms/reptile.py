@@ -17,15 +17,13 @@ nearest to all tasks' optima; what the paper derives for minibatches, that steps
 Nichol, Achiam, Schulman: "On First-Order Meta-Learning Algorithms" (2018), sections 3 and 5.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from metarec.algorithms.descent import descend
-from metarec.algorithms.inner_loop import FastWeights, Loss, predict_with, query_loss, step_losses
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, Loss, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
 from metarec.contracts import Capabilities, Encoded, Examples, Recommender, Weights
 
@@ -39,34 +37,19 @@ class Reptile(nn.Module):
     weights are the initialisation.
 
     Args:
-        adapted: names of the parameters that a task adapts, at least one.
-        inner: the objective of the steps.
+        loop: how its steps go; the rates are α shortened where that would overshoot.
         outer: the objective of the query, to be reported.
-        steps: k, at least 1.
-        lr: the inner rate; above 0.
-        damping: as in `Objective`, of the inner objective.
-        batch_size: rows of each inner step; 0 = all.
     """
 
     def __init__(
         self,
-        adapted: Sequence[str],
+        loop: InnerLoop,
         *,
-        inner: Objective,
         outer: Objective,
-        steps: int,
-        lr: float,
-        damping: float,
-        batch_size: int = 0,
     ) -> None:
         super().__init__()
-        self.adapted = tuple(adapted)
-        self.inner = inner
+        self.loop = loop
         self.outer = outer
-        self.steps = steps
-        self.lr = lr
-        self.damping = damping
-        self.batch_size = batch_size
 
     @property
     def capabilities(self) -> Capabilities:
@@ -90,7 +73,7 @@ class Reptile(nn.Module):
         together: Examples = pytree.tree_map(lambda *parts: torch.cat(parts), support, query)
         losses = self._losses(model, together, seed)
         path, lengths = self._path(model, together, losses)
-        start = model.initial(self.adapted, together)
+        start = model.initial(self.loop.adapted, together)
         places = [{name: start[name] + (fixed[name] - start[name]).detach() for name in start} for fixed in path[:-1]]
         along = [length * loss(place) for length, loss, place in zip(lengths, losses, places, strict=True)]
         with torch.no_grad():
@@ -98,18 +81,16 @@ class Reptile(nn.Module):
         return torch.stack(along).sum(), reported
 
     def _losses(self, model: Recommender, examples: Examples, seed: Int[Tensor, ""]) -> list[Loss]:
-        return step_losses(
-            model, examples, seed, self.inner, steps=self.steps, damping=self.damping, batch_size=self.batch_size
-        )
+        return self.loop.losses(model, examples, seed)
 
     @torch.no_grad()
     def _path(
         self, model: Recommender, examples: Examples, losses: list[Loss]
     ) -> tuple[list[Weights], list[Float[Tensor, ""]]]:
         """The weights before the first step and after each, and the lengths of the steps."""
-        path, lengths = [model.initial(self.adapted, examples)], []
+        path, lengths = [model.initial(self.loop.adapted, examples)], []
         for loss in losses:
-            weights, length = descend(loss, path[-1], self.lr)
+            weights, length = descend(loss, path[-1], self.loop.lr)
             path.append(weights)
             lengths.append(length)
         return path, lengths

@@ -41,10 +41,10 @@ def dense_query_loss(learner, batch):
     """The query loss of one task that took its inner steps on whole tensors; none without a support."""
     model, algorithm = learner.model, learner.algorithm
     support, query = unbatched(batch.support), unbatched(batch.query)
-    weights = {name: model.get_parameter(name) for name in algorithm.adapted}
+    weights = {name: model.get_parameter(name) for name in algorithm.loop.adapted}
     for rates in algorithm.log_rate.exp() if len(support.mask) else ():
         scores = score(model, weights, support, support, query=False)
-        loss = algorithm.inner(scores, support.target, support.observed, algorithm.damping)
+        loss = algorithm.loop.objective(scores, support.target, support.observed, algorithm.loop.damping)
         slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
         weights = {
             name: weight - rate * slope

@@ -49,9 +49,11 @@ def residual(learner, batch):
     """‖∇G(φ)‖ of one task."""
     state = learner.adapt(CATALOGUE, batch.support, batch.task_seed)
     support = examples(learner, CATALOGUE, unbatched(batch.support))
-    start = learner.model.initial(learner.algorithm.adapted, support)
+    start = learner.model.initial(learner.algorithm.loop.adapted, support)
     end = {name: weight[0] for name, weight in state.weights.items()}
-    loss = support_loss(learner.model, support, learner.algorithm.inner, damping=learner.algorithm.damping)
+    loss = support_loss(
+        learner.model, support, learner.algorithm.loop.objective, damping=learner.algorithm.loop.damping
+    )
     slopes = torch.func.grad(loss)(end)
     return torch.stack([(slopes[name] + PULL * (end[name] - start[name])).norm() for name in end]).norm().item()
 

@@ -81,5 +81,5 @@ def test_each_weight_has_a_switch_of_its_own():
 def test_an_empty_support_leaves_the_initialisation(padding):
     learner, batch = make_learner("algorithm.name=learned_mask"), make_batch(0, padding)
     state = learner.adapt(CATALOGUE, batch.support, batch.task_seed)
-    for name in learner.algorithm.adapted:
+    for name in learner.algorithm.loop.adapted:
         torch.testing.assert_close(state.weights[name][0], learner.model.get_parameter(name), rtol=0, atol=0)

@@ -98,7 +98,7 @@ def test_an_empty_support_leaves_the_initialisation(padding):
     learner = make_learner()
     batch = make_batch(0, padding)
     state = learner.adapt(CATALOGUE, batch.support, batch.task_seed)
-    for name in learner.algorithm.adapted:
+    for name in learner.algorithm.loop.adapted:
         torch.testing.assert_close(state.weights[name][0], learner.model.get_parameter(name), rtol=0, atol=0)
 
 
@@ -112,7 +112,7 @@ def test_only_what_the_pattern_selects_moves():
 
 def test_several_patterns_select_in_the_order_of_the_model():
     learner = make_learner("algorithm.adapt=head.parts.0.bias network.layers.0.*")
-    assert learner.algorithm.adapted == ("network.layers.0.weight", "network.layers.0.bias", "head.parts.0.bias")
+    assert learner.algorithm.loop.adapted == ("network.layers.0.weight", "network.layers.0.bias", "head.parts.0.bias")
 
 
 def test_a_pattern_that_selects_nothing_is_refused_with_what_there_is():
@@ -175,8 +175,10 @@ def test_the_same_seed_builds_the_same_learner_and_leaves_the_global_stream_alon
 
 
 def test_a_pattern_that_does_not_name_the_encoder_selects_no_embedding_table():
-    assert not [name for name in make_learner("algorithm.adapt=*").algorithm.adapted if name.startswith("encoder.")]
-    named = make_learner("algorithm.adapt=head.* encoder.items.*").algorithm.adapted
+    assert not [
+        name for name in make_learner("algorithm.adapt=*").algorithm.loop.adapted if name.startswith("encoder.")
+    ]
+    named = make_learner("algorithm.adapt=head.* encoder.items.*").algorithm.loop.adapted
     tables = ("encoder.items.embeddings.0.weight", "encoder.items.embeddings.1.weight")
     assert named == ("head.parts.0.weight", "head.parts.0.bias", "head.parts.1.weight", *tables)
 

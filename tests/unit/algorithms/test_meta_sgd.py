@@ -81,5 +81,5 @@ def test_rates_start_at_inner_lr_and_are_always_learned(learned):
 def test_an_empty_support_leaves_the_initialisation(padding):
     learner, batch = make_learner("algorithm.name=meta_sgd"), make_batch(0, padding)
     state = learner.adapt(CATALOGUE, batch.support, batch.task_seed)
-    for name in learner.algorithm.adapted:
+    for name in learner.algorithm.loop.adapted:
         torch.testing.assert_close(state.weights[name][0], learner.model.get_parameter(name), rtol=0, atol=0)
