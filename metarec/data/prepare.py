@@ -13,28 +13,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import ray.data
 
-import metarec.errors
 from metarec import storage
 from metarec.config import Config, config_to_dict
 from metarec.data import quarantine
 from metarec.data.audit import audit, require_clean
-from metarec.data.dataset import KIND, Dataset, open_dataset, write_parquet
+from metarec.data.dataset import KIND, Dataset, open_dataset
 from metarec.data.identifiers import sort_ids
+from metarec.data.parallel import run_step
+from metarec.data.parquet import write_parquet
 from metarec.data.protocols import split_users
 from metarec.data.sides import Sides, fit_sides, read_sides
 from metarec.data.source import Source
 from metarec.data.sources import open_source
 from metarec.data.stages import Workshop
-from metarec.errors import DataError, MetarecError
+from metarec.errors import DataError
 from metarec.schema import FORMAT_VERSION, SPLITS, Schema, Split
 
 ROWS_PER_BUCKET = 500_000
 """About so many ratings are grouped at once."""
 MAX_BUCKETS = 256
-CPUS_PER_TASK = 0.5
-"""Of each Ray Data task; small, so that preparation finds room on any cluster."""
 Progress = Callable[[str], None]
 
 
@@ -121,11 +119,11 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
 
 def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Progress) -> _Written:
     """The three parallel steps, and what is decided between them."""
-    read = _run(workshop.read_and_clean, [{"number": number} for number in range(len(workshop.parts))])
+    read = run_step(workshop.read_and_clean, [{"number": number} for number in range(len(workshop.parts))])
     summary = _check_rows(config, workshop, read, sides)
     num_rows = sum(part["rows"] for part in read)
     progress(f"read {num_rows:,} rows; grouping them by user")
-    grouped = _run(workshop.group_bucket, _bucket_arguments(read))
+    grouped = run_step(workshop.group_bucket, _bucket_arguments(read))
     summary = quarantine.merge([summary, *(bucket["quarantined"] for bucket in grouped)])
     users = sort_ids(pa.array([user for bucket in grouped for user in bucket["users"]], pa.string()))
     if len(users) == 0:
@@ -137,7 +135,7 @@ def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Pro
     write = functools.partial(
         workshop.write_bucket, users=users, items=items, splits=split_users(len(users), config.protocol)
     )
-    entries = _run(write, [{"bucket": argument["bucket"]} for argument in _bucket_arguments(read)])
+    entries = run_step(write, [{"bucket": argument["bucket"]} for argument in _bucket_arguments(read)])
     counts = {
         "rows": num_rows,
         "quarantined": {reason: entry["count"] for reason, entry in summary.items()},
@@ -212,37 +210,3 @@ def _shaping_tables(config: Config) -> dict[str, Any]:
     shaping = {name: tables[name] for name in ("data", "protocol", *own)}
     shaping["data"].pop("path")
     return shaping
-
-
-def _run(step: Callable[..., dict[str, Any]], arguments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Run a step for each set of arguments on Ray Data and return the results in order.
-
-    Raises:
-        MetarecError: what the step raised, of the same class.
-    """
-    if not arguments:
-        return []
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    # One block a row and no reading: a read task of ray.data.range would ask for a whole CPU.
-    numbers = ray.data.from_arrow([pa.table({"id": [number]}) for number in range(len(arguments))])
-    rows = numbers.map_batches(
-        functools.partial(_apply, step, list(arguments)), batch_size=1, batch_format="pyarrow", num_cpus=CPUS_PER_TASK
-    )
-    results = {row["id"]: json.loads(row["result"]) for row in rows.take_all()}
-    for result in results.values():
-        if "error" in result:
-            kind: type[MetarecError] = getattr(metarec.errors, result["error"])
-            raise kind(result["message"])
-    return [results[number]["value"] for number in range(len(arguments))]
-
-
-def _apply(step: Callable[..., dict[str, Any]], arguments: Sequence[Mapping[str, Any]], ids: pa.Table) -> pa.Table:
-    """One row a call; an error of the input travels as a value, for Ray Data keeps no class of what is raised."""
-    results = []
-    for number in ids["id"].to_pylist():
-        try:
-            result: dict[str, Any] = {"value": step(**arguments[number])}
-        except MetarecError as error:
-            result = {"error": type(error).__name__, "message": error.message}
-        results.append(json.dumps(result))
-    return pa.table({"id": ids["id"], "result": pa.array(results, pa.large_string())})

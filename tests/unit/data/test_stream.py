@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from metarec.config import TaskConfig
-from metarec.data.dataset import Part, write_parquet
+from metarec.data.dataset import Part
+from metarec.data.parquet import write_parquet
 from metarec.data.histories import task_schema
 from metarec.data.negatives import Negatives
 from metarec.data.schedule import Schedule
