@@ -67,10 +67,8 @@ def describe(report: Mapping[str, Any]) -> str:
     ]
     for name in ("metarec", "pyarrow"):
         entry = report[name]
-        gib = entry["peak_bytes"] / 2**30
-        lines.append(
-            f"{name:<10} {entry['num_users']:>9,} {entry['seconds']:>9.1f} {entry['users_per_second']:>9,.0f} {gib:>9.2f}"
-        )
+        speed, gib = entry["users_per_second"], entry["peak_bytes"] / 2**30
+        lines.append(f"{name:<10} {entry['num_users']:>9,} {entry['seconds']:>9.1f} {speed:>9,.0f} {gib:>9.2f}")
     entry = report["metarec"]
     lines.append(f"start-up of Ray and its workers, not counted above: {entry['ray_seconds']:.1f} s")
     lines += [f"  {seconds:>6.1f} s  {step}" for step, seconds in entry["steps"].items()]

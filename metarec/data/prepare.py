@@ -27,12 +27,13 @@ from metarec.data.sides import Sides, fit_sides, read_sides
 from metarec.data.source import Source
 from metarec.data.sources import open_source
 from metarec.data.stages import Workshop
-from metarec.errors import DataError
+from metarec.errors import DataError, StorageError
 from metarec.schema import FORMAT_VERSION, SPLITS, Schema, Split
 
 ROWS_PER_BUCKET = 500_000
 """About so many ratings are grouped at once."""
 MAX_BUCKETS = 256
+_SCRATCH = "scratch-"
 Progress = Callable[[str], None]
 
 
@@ -58,11 +59,15 @@ def prepare(config: Config, *, progress: Progress) -> Dataset:
     parts = source.parts()
     rows = sum(part.num_rows for part in parts)
     progress(f"preparing {config.dataset_name}: about {rows:,} ratings in {len(parts)} part(s) -> {uri}")
-    scratch = storage.join(uri, f"scratch-{uuid.uuid4().hex[:8]}")
+    scratch = storage.join(uri, f"{_SCRATCH}{uuid.uuid4().hex[:8]}")
     buckets = min(max(1, round(rows / ROWS_PER_BUCKET)), MAX_BUCKETS)
     workshop = Workshop(source, parts, uri, scratch, buckets, config.data.min_ratings)
     try:
         return _prepare(config, workshop, fingerprint, progress)
+    except StorageError:
+        if not storage.exists(storage.join(uri, storage.MANIFEST)):
+            raise
+        return open_dataset(uri)  # another process was first with the same dataset, and swept
     finally:
         storage.delete(scratch)
 
@@ -107,6 +112,7 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
     checks = audit(dataset)
     require_clean(checks)
     storage.write_bytes(storage.join(workshop.uri, storage.MANIFEST), json.dumps(manifest, indent=1).encode())
+    _sweep(workshop.uri)
     totals = manifest["counts"]["splits"]
     shares = ", ".join(f"{total['tasks']:,} {split}" for split, total in totals.items())
     ratings = sum(total["ratings"] for total in totals.values())
@@ -115,6 +121,13 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
         f"{len(checks)} claims of the audit hold"
     )
     return open_dataset(workshop.uri)
+
+
+def _sweep(uri: str) -> None:
+    """Remove what preparations of this dataset that were killed have left; a whole dataset has no use for it."""
+    for name in storage.list_names(uri):
+        if name.startswith(_SCRATCH):
+            storage.delete(storage.join(uri, name))
 
 
 def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Progress) -> _Written:

@@ -1,6 +1,7 @@
 """The three steps of preparation that run in parallel, as plain functions from files to files.
 
-1. `read_and_clean` a part of the source: usable rows go to a scratch file, a piece a bucket of users; others to quarantine.
+1. `read_and_clean` a part of the source: usable rows go to a scratch file, a piece a bucket of users, and the others to
+   quarantine.
 2. `group_bucket`: all rows of a bucket's users → histories, which users there are.
 3. `write_bucket`: once all users are known and have their split → the final task files.
 
