@@ -1,1 +1,1 @@
-"""What `python -m jobs.benchmark` measures, a file a subject."""
+"""What `jobs.benchmark` can measure, one module a benchmark, and what they share."""

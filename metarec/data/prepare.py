@@ -99,6 +99,7 @@ class _Written(NamedTuple):
 def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Progress) -> Dataset:
     sides = read_sides(workshop.source)
     written = _write_tasks(config, workshop, sides, progress)
+    progress("wrote them; fitting fields and biases on the training side, then the audit")
     manifest = _fit(workshop, sides, written) | {
         "format_version": FORMAT_VERSION,
         "kind": KIND,
@@ -144,6 +145,7 @@ def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Pro
             f"no user of {config.dataset_name} has {config.data.min_ratings} usable ratings (data.min_ratings); lower "
             f"it or give more ratings; all rows are in {_quarantine_uri(workshop)} with their reasons"
         )
+    progress(f"grouped {len(users):,} users; writing their tasks")
     items = sides.item_ids([item for part in read for item in part["items"]])
     write = functools.partial(
         workshop.write_bucket, users=users, items=items, splits=split_users(len(users), config.protocol)
