@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyarrow import fs
@@ -65,6 +65,48 @@ def read_bytes(uri: str) -> bytes:
             return bytes(stream.read())
     except OSError as error:
         raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+
+
+def read_range(uri: str, start: int, stop: int) -> bytes:
+    """The bytes of a file from `start` to before `stop`, or to its end.
+
+    Raises:
+        StorageError: it is missing or cannot be read.
+    """
+    filesystem, path = open_filesystem(uri)
+    try:
+        with filesystem.open_input_file(path) as file:
+            file.seek(start)
+            return bytes(file.read(stop - start))
+    except OSError as error:
+        raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+
+
+def read_blocks(uri: str, num_bytes: int) -> Iterator[bytes]:
+    """A file of any size, so many bytes at a time.
+
+    Raises:
+        StorageError: it is missing or cannot be read.
+    """
+    filesystem, path = open_filesystem(uri)
+    try:
+        with filesystem.open_input_stream(path, compression=None) as stream:
+            while block := stream.read(num_bytes):
+                yield bytes(block)
+    except OSError as error:
+        raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+
+
+def sha256_of(uri: str) -> str:
+    """The SHA-256 of a file of any size.
+
+    Raises:
+        StorageError: it is missing or cannot be read.
+    """
+    digest = hashlib.sha256()
+    for block in read_blocks(uri, 2**22):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def write_bytes(uri: str, content: bytes) -> None:

@@ -18,7 +18,7 @@ LAYERS = (
     ("models", "algorithms"),
     ("data",),
     ("combination", "build", "learner", "baselines", "evaluate", "train"),
-    ("data.prepare", "data.stream", "train.preflight", "train.worker", "train.launch", "search"),
+    ("data.parallel", "data.prepare", "data.stream", "train.preflight", "train.worker", "train.launch", "search"),
     ("tracking", "registry", "pyfunc"),
 )
 """A module imports from its own layer and those above; of several names that fit a module the longest counts."""

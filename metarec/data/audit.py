@@ -104,13 +104,13 @@ def _each_pair_once(files: _Files) -> Iterator[AuditCheck]:
     """Over all splits together, so that no test rating is a training rating either."""
     user = np.concatenate([h.user[h.row_history] for h in files.histories.values()])
     item = np.concatenate([h.item for h in files.histories.values()])
-    order = np.lexsort((item, user))
-    again = (np.diff(user[order], prepend=-1) == 0) & (np.diff(item[order], prepend=-1) == 0)
-    yield _result(
-        "each (user, item) pair stands once, in one split",
-        again,
-        lambda i: f"user {_id(files.users, user[order[i]])} and item {_id(files.items, item[order[i]])} stand twice",
-    )
+    pair = np.sort(user * files.items.num_rows + item)  # as one number: much faster than by two keys
+
+    def name(index: int) -> str:
+        user, item = divmod(pair[index], files.items.num_rows)
+        return f"user {_id(files.users, user)} and item {_id(files.items, item)} stand twice"
+
+    yield _result("each (user, item) pair stands once, in one split", np.diff(pair, prepend=-1) == 0, name)
 
 
 def _cold_users_are_cold(files: _Files) -> Iterator[AuditCheck]:

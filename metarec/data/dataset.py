@@ -9,19 +9,17 @@
     quarantine/*.parquet     the rows that could not be used, with their reasons
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from metarec import storage
 from metarec.data.histories import Histories, concatenate, from_table
-from metarec.errors import StorageError
+from metarec.data.parquet import read_parquet
 from metarec.schema import FeatureField, Schema, Side, Split
 from metarec.task import Catalogue
 
@@ -139,34 +137,6 @@ def read_part(part: Part) -> Histories:
         StorageError: the file is missing or damaged.
     """
     return from_table(read_parquet(part.uri, part.sha256))
-
-
-def read_parquet(uri: str, sha256: str) -> pa.Table:
-    """A Parquet file whose bytes have this SHA-256.
-
-    Raises:
-        StorageError: the file is missing or its bytes are others.
-    """
-    content = storage.read_bytes(uri)
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise StorageError(
-            f"{uri} is damaged: its {len(content)} bytes do not match the checksum in {storage.MANIFEST}; delete the "
-            "dataset's folder and prepare it again"
-        )
-    return pq.read_table(pa.BufferReader(content))
-
-
-def write_parquet(uri: str, table: pa.Table, *, rows_per_group: int | None = None) -> dict[str, Any]:
-    """Write a Parquet file, all or nothing, with a checksum on every page.
-
-    Returns:
-        Its `bytes` and `sha256`, for the manifest.
-    """
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, row_group_size=rows_per_group, write_page_checksum=True)
-    content = sink.getvalue().to_pybytes()
-    storage.write_bytes(uri, content)
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def feature_column(values: np.ndarray) -> pa.Array:

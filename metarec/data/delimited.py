@@ -35,6 +35,7 @@ def read_delimited(
     *,
     delimiter: str = ",",
     column_names: Sequence[str] = (),
+    first_row: int = 1,
     keep: Sequence[str] = (),
     encoding: str = "utf-8",
     quoted: bool = True,
@@ -42,10 +43,11 @@ def read_delimited(
     """Read delimited text; rows with too few or too many fields stand at the end, with a fault.
 
     Args:
-        content: the bytes of the file.
+        content: the bytes of the file, or of some of its lines.
         file: how messages name it.
         delimiter: one character, or `::`.
-        column_names: of a file without a header; empty = the first line names them.
+        column_names: of content without a header; empty = the first line names them.
+        first_row: the number in the file of the first line of the content.
         keep: the columns to read; empty = all.
         encoding: of the text.
         quoted: whether a field may stand in double quotes.
@@ -59,7 +61,8 @@ def read_delimited(
 
     def put_aside(row: pyarrow.csv.InvalidRow) -> str:
         text = row.text.replace(_UNIT_SEPARATOR, "::")
-        ragged.append((row.number, f"{row.actual_columns} fields where {row.expected_columns} are expected: {text}"))
+        number = row.number + first_row - 1
+        ragged.append((number, f"{row.actual_columns} fields where {row.expected_columns} are expected: {text}"))
         return "skip"
 
     names = list(column_names) or read_header(content, file, delimiter=delimiter, encoding=encoding)
@@ -85,7 +88,7 @@ def read_delimited(
         )
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {file} as {encoding} text delimited by {delimiter!r}: {error}") from error
-    return _with_ragged_rows(table, ragged, first_row=1 if column_names else 2)
+    return _with_ragged_rows(table, ragged, first_row=first_row if column_names else first_row + 1)
 
 
 def read_header(content: bytes, file: str, *, delimiter: str = ",", encoding: str = "utf-8") -> list[str]:

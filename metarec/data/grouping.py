@@ -20,7 +20,7 @@ def group_ratings(rows: pa.Table, *, min_ratings: int, files: Sequence[str]) -> 
     """Keep the latest rating of each (user, item) pair and the users who have enough of them.
 
     Args:
-        rows: `Cleaned.usable` of several parts; all rows of a user are here.
+        rows: `Cleaned.usable` of several parts, in order of part and row; all rows of a user are here.
         min_ratings: users with fewer pairs are put aside.
         files: the file of each part.
 
@@ -29,14 +29,14 @@ def group_ratings(rows: pa.Table, *, min_ratings: int, files: Sequence[str]) -> 
     """
     user, item = _codes(rows[USER]), _codes(rows[ITEM])
     time = pc.fill_null(rows[TIMESTAMP], _NO_TIME).to_numpy()
-    part, row = rows[PART].to_numpy(), rows[ROW].to_numpy()
-    by_pair = np.lexsort((row, part, time, item, user))
+    in_time = np.argsort(time, kind="stable")
+    by_time = _sort_again(in_time, user)
+    by_pair = _sort_again(_sort_again(in_time, item), user)
     same_as_next = (np.diff(user[by_pair]) == 0) & (np.diff(item[by_pair]) == 0)
     duplicate = np.zeros(len(user), bool)
     duplicate[by_pair[:-1][same_as_next]] = True
     ratings = np.bincount(user[~duplicate], minlength=int(user.max(initial=-1)) + 1)
     short = ~duplicate & (ratings[user] < min_ratings)
-    by_time = np.lexsort((row, part, time, user))
     kept = by_time[~(duplicate | short)[by_time]]
     reason = np.where(duplicate, quarantine.DUPLICATE, quarantine.TOO_FEW)
     aside = np.flatnonzero(duplicate | short)
@@ -71,6 +71,13 @@ def _codes(column: pa.ChunkedArray) -> Int64[np.ndarray, " rows"]:
     encoded = pc.dictionary_encode(column).unify_dictionaries()
     indices = [chunk.indices.to_numpy() for chunk in encoded.chunks]
     return np.concatenate([np.zeros(0, np.int64), *indices]).astype(np.int64)
+
+
+def _sort_again(order: Int64[np.ndarray, " rows"], key: Int64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
+    """Rows in another order, by a key of whole numbers from 0; of equal keys the first stays first."""
+    # numpy sorts numbers of at most 16 bits by counting, ten times faster than wider ones
+    narrow = key.astype(np.min_scalar_type(key.max(initial=0)))
+    return order[np.argsort(narrow[order], kind="stable")]
 
 
 def _quarantine(rows: pa.Table, reason: np.ndarray, files: Sequence[str]) -> pa.Table:

@@ -13,28 +13,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import ray.data
 
-import metarec.errors
 from metarec import storage
 from metarec.config import Config, config_to_dict
 from metarec.data import quarantine
 from metarec.data.audit import audit, require_clean
-from metarec.data.dataset import KIND, Dataset, open_dataset, write_parquet
+from metarec.data.dataset import KIND, Dataset, open_dataset
 from metarec.data.identifiers import sort_ids
+from metarec.data.parallel import run_step
+from metarec.data.parquet import write_parquet
 from metarec.data.protocols import split_users
 from metarec.data.sides import Sides, fit_sides, read_sides
 from metarec.data.source import Source
 from metarec.data.sources import open_source
 from metarec.data.stages import Workshop
-from metarec.errors import DataError, MetarecError
+from metarec.errors import DataError, StorageError
 from metarec.schema import FORMAT_VERSION, SPLITS, Schema, Split
 
 ROWS_PER_BUCKET = 500_000
 """About so many ratings are grouped at once."""
 MAX_BUCKETS = 256
-CPUS_PER_TASK = 0.5
-"""Of each Ray Data task; small, so that preparation finds room on any cluster."""
+_SCRATCH = "scratch-"
 Progress = Callable[[str], None]
 
 
@@ -60,11 +59,15 @@ def prepare(config: Config, *, progress: Progress) -> Dataset:
     parts = source.parts()
     rows = sum(part.num_rows for part in parts)
     progress(f"preparing {config.dataset_name}: about {rows:,} ratings in {len(parts)} part(s) -> {uri}")
-    scratch = storage.join(uri, f"scratch-{uuid.uuid4().hex[:8]}")
+    scratch = storage.join(uri, f"{_SCRATCH}{uuid.uuid4().hex[:8]}")
     buckets = min(max(1, round(rows / ROWS_PER_BUCKET)), MAX_BUCKETS)
     workshop = Workshop(source, parts, uri, scratch, buckets, config.data.min_ratings)
     try:
         return _prepare(config, workshop, fingerprint, progress)
+    except StorageError:
+        if not storage.exists(storage.join(uri, storage.MANIFEST)):
+            raise
+        return open_dataset(uri)  # another process was first with the same dataset, and swept
     finally:
         storage.delete(scratch)
 
@@ -96,6 +99,7 @@ class _Written(NamedTuple):
 def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Progress) -> Dataset:
     sides = read_sides(workshop.source)
     written = _write_tasks(config, workshop, sides, progress)
+    progress("wrote them; fitting fields and biases on the training side, then the audit")
     manifest = _fit(workshop, sides, written) | {
         "format_version": FORMAT_VERSION,
         "kind": KIND,
@@ -109,6 +113,7 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
     checks = audit(dataset)
     require_clean(checks)
     storage.write_bytes(storage.join(workshop.uri, storage.MANIFEST), json.dumps(manifest, indent=1).encode())
+    _sweep(workshop.uri)
     totals = manifest["counts"]["splits"]
     shares = ", ".join(f"{total['tasks']:,} {split}" for split, total in totals.items())
     ratings = sum(total["ratings"] for total in totals.values())
@@ -119,13 +124,20 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
     return open_dataset(workshop.uri)
 
 
+def _sweep(uri: str) -> None:
+    """Remove what preparations of this dataset that were killed have left; a whole dataset has no use for it."""
+    for name in storage.list_names(uri):
+        if name.startswith(_SCRATCH):
+            storage.delete(storage.join(uri, name))
+
+
 def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Progress) -> _Written:
     """The three parallel steps, and what is decided between them."""
-    read = _run(workshop.read_and_clean, [{"number": number} for number in range(len(workshop.parts))])
+    read = run_step(workshop.read_and_clean, [{"number": number} for number in range(len(workshop.parts))])
     summary = _check_rows(config, workshop, read, sides)
     num_rows = sum(part["rows"] for part in read)
     progress(f"read {num_rows:,} rows; grouping them by user")
-    grouped = _run(workshop.group_bucket, _bucket_arguments(read))
+    grouped = run_step(workshop.group_bucket, _bucket_arguments(read))
     summary = quarantine.merge([summary, *(bucket["quarantined"] for bucket in grouped)])
     users = sort_ids(pa.array([user for bucket in grouped for user in bucket["users"]], pa.string()))
     if len(users) == 0:
@@ -133,11 +145,12 @@ def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Pro
             f"no user of {config.dataset_name} has {config.data.min_ratings} usable ratings (data.min_ratings); lower "
             f"it or give more ratings; all rows are in {_quarantine_uri(workshop)} with their reasons"
         )
+    progress(f"grouped {len(users):,} users; writing their tasks")
     items = sides.item_ids([item for part in read for item in part["items"]])
     write = functools.partial(
         workshop.write_bucket, users=users, items=items, splits=split_users(len(users), config.protocol)
     )
-    entries = _run(write, [{"bucket": argument["bucket"]} for argument in _bucket_arguments(read)])
+    entries = run_step(write, [{"bucket": argument["bucket"]} for argument in _bucket_arguments(read)])
     counts = {
         "rows": num_rows,
         "quarantined": {reason: entry["count"] for reason, entry in summary.items()},
@@ -212,37 +225,3 @@ def _shaping_tables(config: Config) -> dict[str, Any]:
     shaping = {name: tables[name] for name in ("data", "protocol", *own)}
     shaping["data"].pop("path")
     return shaping
-
-
-def _run(step: Callable[..., dict[str, Any]], arguments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Run a step for each set of arguments on Ray Data and return the results in order.
-
-    Raises:
-        MetarecError: what the step raised, of the same class.
-    """
-    if not arguments:
-        return []
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    # One block a row and no reading: a read task of ray.data.range would ask for a whole CPU.
-    numbers = ray.data.from_arrow([pa.table({"id": [number]}) for number in range(len(arguments))])
-    rows = numbers.map_batches(
-        functools.partial(_apply, step, list(arguments)), batch_size=1, batch_format="pyarrow", num_cpus=CPUS_PER_TASK
-    )
-    results = {row["id"]: json.loads(row["result"]) for row in rows.take_all()}
-    for result in results.values():
-        if "error" in result:
-            kind: type[MetarecError] = getattr(metarec.errors, result["error"])
-            raise kind(result["message"])
-    return [results[number]["value"] for number in range(len(arguments))]
-
-
-def _apply(step: Callable[..., dict[str, Any]], arguments: Sequence[Mapping[str, Any]], ids: pa.Table) -> pa.Table:
-    """One row a call; an error of the input travels as a value, for Ray Data keeps no class of what is raised."""
-    results = []
-    for number in ids["id"].to_pylist():
-        try:
-            result: dict[str, Any] = {"value": step(**arguments[number])}
-        except MetarecError as error:
-            result = {"error": type(error).__name__, "message": error.message}
-        results.append(json.dumps(result))
-    return pa.table({"id": ids["id"], "result": pa.array(results, pa.large_string())})

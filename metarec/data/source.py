@@ -26,6 +26,7 @@ class RatingsPart(NamedTuple):
         file: the file, as messages and the quarantine name it.
         num_rows: how many rows it holds, roughly.
         start, stop: what of the file, in units of the reader's own; 0, 0 = all of it.
+        first_row: the number of its first row in the file.
     """
 
     number: int
@@ -33,6 +34,7 @@ class RatingsPart(NamedTuple):
     num_rows: int
     start: int = 0
     stop: int = 0
+    first_row: int = 1
 
 
 class SideTable(NamedTuple):

@@ -1,6 +1,7 @@
 """The three steps of preparation that run in parallel, as plain functions from files to files.
 
-1. `read_and_clean` a part of the source: usable rows go to a scratch file per bucket of users, others to quarantine.
+1. `read_and_clean` a part of the source: usable rows go to a scratch file, a piece a bucket of users, and the others to
+   quarantine.
 2. `group_bucket`: all rows of a bucket's users → histories, which users there are.
 3. `write_bucket`: once all users are known and have their split → the final task files.
 
@@ -15,15 +16,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from metarec import storage
 from metarec.data import quarantine
 from metarec.data.cleaning import Cleaned, clean_ratings
-from metarec.data.dataset import write_parquet
 from metarec.data.grouping import group_ratings, to_tasks
 from metarec.data.identifiers import index_of
+from metarec.data.parquet import write_parquet
+from metarec.data.scratch import read_piece, write_pieces
 from metarec.data.source import ITEM, USER, RatingsPart, Source
 from metarec.schema import SPLITS
 
@@ -57,24 +58,26 @@ class Workshop:
         cleaned = clean_ratings(raw, self.source.heads(), file=part.file, part=number)
         self._write_quarantine(f"part-{number:05d}", cleaned)
         owner = bucket_of(cleaned.usable[USER], self.num_buckets)
-        buckets = np.unique(owner).tolist()
-        for bucket in buckets:
-            rows = cleaned.usable.filter(pa.array(owner == bucket))
-            write_parquet(self._scratch_file("clean", bucket, number), rows)
+        # stable: the rows of a bucket keep their order; of 16 bits, for which numpy sorts by counting
+        rows = cleaned.usable.take(pa.array(np.argsort(owner.astype(np.uint16), kind="stable")))
+        sizes = np.bincount(owner, minlength=self.num_buckets)
+        starts = np.cumsum(sizes) - sizes
+        pieces = [rows.slice(start, size) for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)]
+        write_pieces(self._scratch_file("clean", number), pieces)
         return {
             "rows": raw.num_rows,
             "quarantined": quarantine.summarise(cleaned.quarantined),
-            "buckets": buckets,
+            "buckets": np.flatnonzero(sizes).tolist(),
             "items": pc.unique(cleaned.usable[ITEM]).to_pylist(),
         }
 
     def group_bucket(self, bucket: int, parts: Sequence[int]) -> dict[str, Any]:
         """Step 2 for one bucket: `quarantined` (a summary) and the `users` kept, in the order of their rows."""
-        rows = pa.concat_tables(self._read_scratch("clean", bucket, part) for part in parts)
+        rows = pa.concat_tables(read_piece(self._scratch_file("clean", part), bucket) for part in parts)
         files = [part.file for part in self.parts]
         grouped = group_ratings(rows, min_ratings=self.min_ratings, files=files)
         self._write_quarantine(f"bucket-{bucket:05d}", grouped)
-        write_parquet(self._scratch_file("grouped", bucket, 0), grouped.usable)
+        write_pieces(self._scratch_file("grouped", bucket), [grouped.usable])
         return {
             "quarantined": quarantine.summarise(grouped.quarantined),
             "users": pc.unique(grouped.usable[USER]).to_pylist(),
@@ -92,7 +95,7 @@ class Workshop:
             items: all items likewise.
             splits: of each user, an index into `SPLITS`.
         """
-        rows = self._read_scratch("grouped", bucket, 0)
+        rows = read_piece(self._scratch_file("grouped", bucket), 0)
         user = index_of(rows[USER], users)
         order = np.argsort(user, kind="stable")
         rows, user = rows.take(pa.array(order)), user[order]
@@ -112,11 +115,8 @@ class Workshop:
         if cleaned.quarantined.num_rows:
             write_parquet(storage.join(self.uri, quarantine.FOLDER, f"{name}.parquet"), cleaned.quarantined)
 
-    def _scratch_file(self, step: str, bucket: int, part: int) -> str:
-        return storage.join(self.scratch, f"{step}-{bucket:05d}-{part:05d}.parquet")
-
-    def _read_scratch(self, step: str, bucket: int, part: int) -> pa.Table:
-        return pq.read_table(pa.BufferReader(storage.read_bytes(self._scratch_file(step, bucket, part))))
+    def _scratch_file(self, step: str, number: int) -> str:
+        return storage.join(self.scratch, f"{step}-{number:05d}.arrow")
 
 
 def bucket_of(users: pa.ChunkedArray, num_buckets: int) -> Int64[np.ndarray, " rows"]:

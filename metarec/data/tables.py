@@ -18,12 +18,13 @@ from metarec.config import TablesConfig
 from metarec.data.columns import check_column, to_events, to_feature, to_ids
 from metarec.data.delimited import read_delimited, read_header
 from metarec.data.source import ID, RatingsPart, SideTable, raw_ratings, side_table
+from metarec.data.text_parts import split_text
 from metarec.errors import DataError
 from metarec.schema import EVENT, RATING, FeatureKind, Head, Side
 
 ROWS_PER_PART = 1_000_000
 """Parquet row groups are read together up to about this many rows."""
-_BYTES_PER_ROW = 20
+_MAX_HEADER_BYTES = 2**20
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv",)
 
 
@@ -46,7 +47,7 @@ class Tables:
         return (first, *(Head(name, 0.0, 1.0) for name in settings.heads))
 
     def parts(self) -> list[RatingsPart]:
-        """CSV files whole, Parquet files in slices of row groups; every file's columns are checked."""
+        """CSV files in slices of lines, Parquet files of row groups; every file's columns are checked."""
         parts: list[RatingsPart] = []
         for file in list_files(self.folder, self.tables.ratings, "tables.ratings"):
             self._check(file, self._rating_columns())
@@ -91,7 +92,7 @@ class Tables:
         for key in ("ratings", "users", "items"):
             name = getattr(settings, key)
             for file in list_files(self.folder, name, f"tables.{key}") if name else []:
-                content = hashlib.sha256(storage.read_bytes(storage.join(self.folder, file))).hexdigest()
+                content = storage.sha256_of(storage.join(self.folder, file))
                 digest.update(f"{key} {file} {content}\n".encode())
         return digest.hexdigest()
 
@@ -175,40 +176,45 @@ def list_files(folder: str, name: str, setting: str) -> list[str]:
 
 def _slices(folder: str, file: str) -> list[RatingsPart]:
     if file.lower().endswith(_CSV):
-        return [RatingsPart(0, file, len(storage.read_bytes(storage.join(folder, file))) // _BYTES_PER_ROW)]
+        texts = split_text(storage.join(folder, file))
+        return [RatingsPart(0, file, text.num_rows, text.start, text.stop, text.first_row) for text in texts]
     metadata = _open_parquet(folder, file).metadata
     sizes = np.array([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)], np.int64)
-    bins = (np.cumsum(sizes) - sizes) // ROWS_PER_PART
+    before = np.cumsum(sizes) - sizes
+    bins = before // ROWS_PER_PART
+    slices = [np.flatnonzero(bins == b) for b in np.unique(bins)]
     return [
-        RatingsPart(
-            0, file, int(sizes[bins == b].sum()), int(np.argmax(bins == b)), int(np.flatnonzero(bins == b)[-1]) + 1
-        )
-        for b in np.unique(bins)
+        RatingsPart(0, file, int(sizes[s].sum()), int(s[0]), int(s[-1]) + 1, first_row=int(before[s[0]]) + 1)
+        for s in slices
     ]
 
 
 def _schema(folder: str, file: str) -> pa.Schema:
     if file.lower().endswith(_PARQUET):
         return _open_parquet(folder, file).schema_arrow
-    place = storage.join(folder, file)
-    return pa.schema([(name, pa.string()) for name in read_header(storage.read_bytes(place), place)])
+    return pa.schema([(name, pa.string()) for name in _header(storage.join(folder, file))])
+
+
+def _header(place: str) -> list[str]:
+    return read_header(storage.read_range(place, 0, _MAX_HEADER_BYTES), place)
 
 
 def _read(folder: str, part: RatingsPart, columns: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.Array]:
     """The columns of a part as they are, each row's number in the file, and why a row could not be read."""
     place = storage.join(folder, part.file)
     if part.file.lower().endswith(_CSV):
-        text = read_delimited(storage.read_bytes(place), place, keep=columns)
+        content = storage.read_range(place, part.start, part.stop) if part.stop else storage.read_bytes(place)
+        names = _header(place) if part.start else ()
+        text = read_delimited(content, place, column_names=names, first_row=part.first_row, keep=columns)
         return text.columns, text.row, text.fault
     file = _open_parquet(folder, part.file)
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-    groups = range(part.start, part.stop) if part.stop else range(len(sizes))
-    first = sum(sizes[: part.start]) + 1
+    groups = range(part.start, part.stop) if part.stop else range(file.metadata.num_row_groups)
     try:
         table = file.read_row_groups(list(groups), columns=list(columns))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot read {place}: {error}; put an intact copy there") from error
-    return table, pa.array(np.arange(first, first + table.num_rows)), pa.nulls(table.num_rows, pa.string())
+    row = np.arange(part.first_row, part.first_row + table.num_rows)
+    return table, pa.array(row), pa.nulls(table.num_rows, pa.string())
 
 
 def _open_parquet(folder: str, file: str) -> pq.ParquetFile:

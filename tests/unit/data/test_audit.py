@@ -8,7 +8,7 @@ import pytest
 from metarec import storage
 from metarec.config import Config, with_values
 from metarec.data.audit import audit, require_clean
-from metarec.data.dataset import write_parquet
+from metarec.data.parquet import write_parquet
 from metarec.data.prepare import prepare
 from metarec.errors import LeakError
 from metarec.schema import Schema

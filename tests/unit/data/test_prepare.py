@@ -253,6 +253,16 @@ def test_many_parts_and_buckets_give_the_same_tasks_as_one(tmp_path, monkeypatch
     assert [check.num_violations for check in audit(many)] == [0] * len(audit(many))
 
 
+def test_one_large_csv_file_is_prepared_in_parts_as_it_is_whole(tmp_path, monkeypatch):
+    whole = prepare(tables(tmp_path / "a", good_rows()), progress=silent)
+    monkeypatch.setattr("metarec.data.text_parts.BYTES_PER_PART", 1000)
+    lines = []
+    cut = prepare(tables(tmp_path / "b", good_rows()), progress=lines.append)
+    assert int(lines[0].split(" part(s)")[0].split()[-1]) > 5
+    assert content(cut) == content(whole)
+    assert cut.manifest["counts"] == whole.manifest["counts"]
+
+
 def test_what_is_prepared_is_opened_again_and_not_made_again(tmp_path):
     config, lines = synthetic(tmp_path), []
     first = prepare(config, progress=silent)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from metarec.config import TaskConfig
-from metarec.data.dataset import Part, write_parquet
+from metarec.data.dataset import Part
 from metarec.data.histories import task_schema
 from metarec.data.negatives import Negatives
+from metarec.data.parquet import write_parquet
 from metarec.data.schedule import Schedule
 from metarec.data.stream import RAY_DATA_THREADS, BatchBuilder, from_bytes, read_tasks, stream_batches, to_bytes
 

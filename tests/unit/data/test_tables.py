@@ -4,8 +4,9 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 
+from metarec import storage
 from metarec.config import Config, TablesConfig, with_values
-from metarec.data import tables
+from metarec.data import tables, text_parts
 from metarec.data.sources import check_source
 from metarec.data.tables import Tables
 from metarec.errors import DataError
@@ -254,3 +255,68 @@ def test_the_check_before_the_work_looks_at_the_ratings_and_at_both_sides(tmp_pa
     refusal(lambda: check_source(with_values(config, {"tables.title": "name"})), "items.csv has no column 'name'")
     refusal(lambda: check_source(with_values(config, {"tables.user": "who"})), "no column 'who' (tables.user)")
     refusal(lambda: check_source(with_values(config, {"data.path": ""})), "data.path is empty")
+
+
+def test_a_large_csv_file_is_read_in_parts_that_know_their_rows(tmp_path, monkeypatch):
+    lines = [f"{i},{i},3,{i}" for i in range(40)]
+    lines[25] = "25,25"
+    (tmp_path / "ratings.csv").write_text("user_id,item_id,rating,timestamp\n" + "\n".join(lines) + "\n")
+    whole = read(source(tmp_path, ratings="ratings.csv")).sort_by("row")
+    monkeypatch.setattr(text_parts, "BYTES_PER_PART", 64)
+    reader = source(tmp_path, ratings="ratings.csv")
+    parts = reader.parts()
+    assert [part.number for part in parts] == list(range(len(parts)))
+    assert len(parts) > 5
+    assert sum(part.num_rows for part in parts) == 41
+    assert read(reader).sort_by("row").equals(whole)
+    assert whole["fault"].to_pylist()[25] == "2 fields where 4 are expected: 25,25"
+    assert whole["row"].to_pylist() == list(range(2, 42))
+
+
+def test_a_large_csv_file_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
+    lines = [f"{i},{i},3,{i}\n" for i in range(1000)]
+    (tmp_path / "ratings.csv").write_text("user_id,item_id,rating,timestamp\n" + "".join(lines))
+    monkeypatch.setattr(text_parts, "BYTES_PER_PART", 512)
+    monkeypatch.setattr(tables, "_MAX_HEADER_BYTES", 512)
+    monkeypatch.setattr(storage, "read_bytes", lambda uri: pytest.fail(f"{uri} was read as a whole"))
+    sizes, read_range = [], storage.read_range
+    monkeypatch.setattr(storage, "read_range", lambda *a: sizes.append(a[2] - a[1]) or read_range(*a))
+    reader = source(tmp_path, ratings="ratings.csv")
+    reader.content_hash()
+    assert read(reader).num_rows == 1000
+    assert max(sizes) <= 512 + max(map(len, lines))
+
+
+def test_a_truncated_parquet_file_is_refused_by_name(tmp_path):
+    write(tmp_path, "ratings.parquet", RATINGS)
+    content = (tmp_path / "ratings.parquet").read_bytes()
+    for size in range(0, len(content), 97):
+        (tmp_path / "ratings.parquet").write_bytes(content[:size])
+        refusal(source(tmp_path).parts, "ratings.parquet", "put an intact copy there")
+
+
+def test_a_flipped_bit_in_a_page_is_found_by_its_checksum_and_never_read_as_data(tmp_path):
+    count = np.arange(2000)
+    whole = pa.table({"user_id": count, "item_id": count, "rating": count % 5 + 1.0, "timestamp": count})
+    pq.write_table(whole, tmp_path / "ratings.parquet", write_page_checksum=True)
+    reader, content = source(tmp_path), (tmp_path / "ratings.parquet").read_bytes()
+    intact, (part,) = read(reader), reader.parts()
+    refusals = []
+    for place in range(4, len(content) - 1500, 499):
+        (tmp_path / "ratings.parquet").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            assert reader.read(part).equals(intact)  # a statistic in a page's header, say, which is no data
+        except DataError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 20
+    assert all(str(tmp_path / "ratings.parquet") in refusal for refusal in refusals)
+
+
+def test_an_extension_type_in_a_features_table_is_refused(tmp_path):
+    ids = pa.array([bytes([i]) * 16 for i in range(3)], pa.binary(16))
+    write(tmp_path, "ratings.parquet", RATINGS)
+    write(
+        tmp_path, "items.parquet", {"item_id": ["a", "b", "c"], "kind": pa.ExtensionArray.from_storage(pa.uuid(), ids)}
+    )
+    reader = source(tmp_path, items="items.parquet", item_features={"kind": "categorical"})
+    refusal(lambda: reader.side("item"), "column 'kind'", "extension type", "write it as a plain type")

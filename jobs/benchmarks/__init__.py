@@ -1,0 +1,1 @@
+"""What `jobs.benchmark` can measure, one module a benchmark, and what they share."""
