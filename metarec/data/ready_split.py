@@ -75,7 +75,7 @@ def read_ready_split(uri: str, protocol: str, *, users: pa.Array, items: pa.Arra
         if not ratings.any():
             raise DataError(
                 f"{uri} has no rating of this dataset whose scenario is {' or '.join(names[name])}; check "
-                f"protocol.split: its scenarios are {', '.join(map(str, pc.unique(scenario).to_pylist()))}"
+                f"protocol.split: its scenarios are {', '.join(map(str, pc.unique(scenario).to_pylist())) or 'none'}"
             )
     return ReadySplit(pair[order], found[WARM], found[protocol], len(items))
 
