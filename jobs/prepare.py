@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this job."""
     parser.add_argument(
-        "--audit", action="store_true", help="check again that cold users are cold, and print each claim"
+        "--audit", action="store_true", help="check again that nothing leaks into training, and print each claim"
     )
 
 
@@ -56,16 +56,26 @@ def describe(dataset: "Dataset") -> Iterator[str]:
     counts: Mapping[str, Any] = dataset.manifest["counts"]
     yield f"{dataset.name}  {dataset.uri}"
     yield f"  rows read       {counts['rows']:>11,}"
-    yield f"  rows kept       {sum(total['ratings'] for total in counts['splits'].values()):>11,}"
+    yield f"  rows kept       {counts['ratings']:>11,}"
     for split, total in counts["splits"].items():
         yield f"  {split:<15} {total['ratings']:>11,} ratings of {total['tasks']:,} users"
     yield f"  items           {counts['items']:>11,}"
+    yield from _left_out(counts)
     yield f"  quarantined     {sum(counts['quarantined'].values()):>11,}"
     for reason, count in counts["quarantined"].items():
         users = f" ({counts['left_out_users']:,} users)" if "too few" in reason else ""
         yield f"    {count:>13,}  {reason}{users}"
     if counts["quarantined"]:
         yield f"    in {storage.join(dataset.uri, FOLDER)}"
+
+
+def _left_out(counts: Mapping[str, Any]) -> Iterator[str]:
+    """What the protocol has no use for."""
+    if counts["unplaced_ratings"]:
+        yield f"  in no split     {counts['unplaced_ratings']:>11,} ratings, {counts['unplaced_users']:,} users"
+    for split, tasks in counts["left_out_tasks"].items():
+        if tasks:
+            yield f"  left out        {tasks:>11,} {split} tasks with too few or too many ratings or without a role"
 
 
 def describe_audit(checks: Sequence["AuditCheck"]) -> Iterator[str]:

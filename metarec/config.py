@@ -153,21 +153,39 @@ class TablesConfig:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """Who is cold: which users are kept from training to validate and to test on."""
+    """Who and what is cold: which ratings are kept from training to validate and to test on."""
 
-    name: Literal["user_cold"] = "user_cold"
-    """`user_cold`: validation and test users have no rating in training."""
+    name: Literal["user_cold", "item_cold", "user_and_item_cold", "warm", "interest_drift"] = "user_cold"
+    """`user_cold`, `item_cold`: validation and test users, or items, have no rating in training;
+    `user_and_item_cold`: neither has; `warm`: both have, and only single ratings are held out; `interest_drift`: the
+    query is later than a cut-off in time, support and training are earlier."""
     validation: float = 0.1
-    """The share of users to validate on (choices are made on these)."""
+    """The share to validate on (choices are made on it): of users, of items, of each, of each user's ratings, or of
+    all ratings by time."""
     test: float = 0.1
-    """The share of users to test on (touched once, at the end)."""
+    """The share to test on (touched once, at the end), likewise. Where there is a `cutoff`, or a `split` for
+    another protocol than warm, that decides instead."""
     seed: int = 0
     """Who is cold; kept apart from `run.seed`, so that several runs are judged on the same users."""
+    max_ratings: int = 0
+    """Validation and test tasks with more ratings are left out; 0 = none. (With fewer than `data.min_ratings` they are
+    left out in any case.)"""
+    split: str = ""
+    """A ready-made split: a Parquet file of `user_id`, `item_id` and `scenario` (`warm`, `user_cold`, `item_cold` or
+    `user_item_cold`), relative to the folder of the data, that names the test ratings; those to validate on are chosen
+    by `validation` and `seed` among the warm ones. Empty = all is chosen by seed."""
+    cutoff: int = 0
+    """interest_drift: the cut-off in unix seconds; 0 = where the share `test` of all ratings is later."""
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):
             share = getattr(self, name)
             _require(0.0 < share < 1.0, f"protocol.{name}", share, "use a share between 0 and 1")
+        drift = self.name == "interest_drift"
+        _require(self.max_ratings >= 0, "protocol.max_ratings", self.max_ratings, "use 0 or more")
+        _require(self.cutoff >= 0, "protocol.cutoff", self.cutoff, "use unix seconds of 0 or more")
+        _require(drift or self.cutoff == 0, "protocol.cutoff", self.cutoff, f"{self.name} goes by no time: use 0")
+        _require(not (drift and self.split), "protocol.split", self.split, "interest_drift splits by time: use ''")
         total = self.validation + self.test
         _require(total < 1.0, "protocol.test", self.test, "protocol.validation + protocol.test must stay below 1")
 
@@ -450,6 +468,12 @@ class Config:
             f"a task needs task.num_query ({self.task.num_query}) query ratings and 1 support rating: use {needed} "
             "or more, or lower task.num_query",
         )
+        _require(
+            self.protocol.max_ratings == 0 or self.protocol.max_ratings >= self.data.min_ratings,
+            "protocol.max_ratings",
+            self.protocol.max_ratings,
+            f"use data.min_ratings ({self.data.min_ratings}) or more, or 0",
+        )
         self._require_something_to_learn()
         _require(
             self.outer.loss.split()[0] not in RANKING_LOSSES or self.evaluate.primary == "ndcg@5",
@@ -467,6 +491,12 @@ class Config:
             num_negatives,
             "the ratings say themselves what a user does not like: use 0, or plain events (data.source = 'tables', "
             "tables.rating = '')",
+        )
+        _require(
+            num_negatives == 0 or self.protocol.name not in ("item_cold", "user_and_item_cold"),
+            "task.num_negatives",
+            num_negatives,
+            f"negatives are items with training events, which no query item of {self.protocol.name} is: use 0",
         )
         for name in ("inner", "outer"):
             loss = getattr(self, name).loss.split()[0]

@@ -75,6 +75,14 @@ class Dataset:
         """The number of users of a split."""
         return sum(part.num_tasks for part in self.parts(split))
 
+    def tasks(self, split: Split) -> pa.Table:
+        """All tasks of a split as its files have them, times included.
+
+        Raises:
+            StorageError: a file is missing or damaged.
+        """
+        return pa.concat_tables(read_parquet(part.uri, part.sha256) for part in self.parts(split))
+
     def histories(self, split: Split) -> Histories:
         """All histories of a split.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from metarec.data import quarantine
 from metarec.data.cleaning import PART, Cleaned
@@ -44,7 +44,12 @@ def group_ratings(rows: pa.Table, *, min_ratings: int, files: Sequence[str]) -> 
 
 
 def to_tasks(
-    rows: pa.Table, heads: Sequence[str], *, user: Int64[np.ndarray, " rows"], item: Int64[np.ndarray, " rows"]
+    rows: pa.Table,
+    heads: Sequence[str],
+    *,
+    user: Int64[np.ndarray, " rows"],
+    item: Int64[np.ndarray, " rows"],
+    query: Bool[np.ndarray, " rows"] | None = None,
 ) -> pa.Table:
     """One row a user, in the schema of prepared tasks.
 
@@ -53,6 +58,7 @@ def to_tasks(
         heads: the names of the heads.
         user: each row's user index.
         item: each row's item index.
+        query: whether each row is of the query, where roles are fixed.
     """
     start = np.flatnonzero(np.diff(user, prepend=-1))
     offsets = pa.array(np.append(start, len(user)).astype(np.int32))
@@ -63,7 +69,8 @@ def to_tasks(
 
     columns = [pa.array(user[start]), as_lists(pa.array(item)), as_lists(rows[TIMESTAMP])]
     columns += [as_lists(rows[TARGET + head].cast(pa.float32())) for head in heads]
-    return pa.table(columns, schema=task_schema(heads))
+    columns += [] if query is None else [as_lists(pa.array(query))]
+    return pa.table(columns, schema=task_schema(heads, fixed_roles=query is not None))
 
 
 def _codes(column: pa.ChunkedArray) -> Int64[np.ndarray, " rows"]:

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float32, Int64
 
 TARGET = "target."
 """Prefix of the Parquet columns that hold a head's targets: `target.rating`, …"""
+QUERY = "query"
+"""The Parquet column of fixed roles; a file without it leaves them to be drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +23,7 @@ class Histories:
         item: each row's item, an index into the catalogue.
         target: what the user gave, per head; 0 where not observed.
         observed: whether the head was observed.
+        query: whether a row is of the query, where a protocol fixes that; None = support and query are drawn.
     """
 
     user: Int64[np.ndarray, " histories"]
@@ -28,6 +31,7 @@ class Histories:
     item: Int64[np.ndarray, " rows"]
     target: Float32[np.ndarray, "rows heads"]
     observed: Bool[np.ndarray, "rows heads"]
+    query: Bool[np.ndarray, " rows"] | None = None
 
     def __len__(self) -> int:
         """The number of histories."""
@@ -48,17 +52,19 @@ class Histories:
         lengths = self.lengths[indices]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         rows = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Histories(self.user[indices], offsets, self.item[rows], self.target[rows], self.observed[rows])
+        query = None if self.query is None else self.query[rows]
+        return Histories(self.user[indices], offsets, self.item[rows], self.target[rows], self.observed[rows], query)
 
 
-def task_schema(heads: Sequence[str]) -> pa.Schema:
+def task_schema(heads: Sequence[str], *, fixed_roles: bool = False) -> pa.Schema:
     """The Parquet schema of prepared tasks: one row a user, parallel lists, oldest rating first.
 
     Columns: `user` (index into users.parquet), `item` (indices into items.parquet), `timestamp` (unix seconds, null
-    where unknown) and for each head `target.<head>` (null where not observed).
+    where unknown), for each head `target.<head>` (null where not observed) and with fixed roles `query`.
     """
     columns = [("user", pa.int64()), ("item", pa.list_(pa.int64())), ("timestamp", pa.list_(pa.int64()))]
-    return pa.schema(columns + [(TARGET + head, pa.list_(pa.float32())) for head in heads])
+    columns += [(TARGET + head, pa.list_(pa.float32())) for head in heads]
+    return pa.schema([*columns, (QUERY, pa.list_(pa.bool_()))] if fixed_roles else columns)
 
 
 def from_table(table: pa.Table) -> Histories:
@@ -68,7 +74,12 @@ def from_table(table: pa.Table) -> Histories:
         heads = sum(name.startswith(TARGET) for name in table.column_names)
         empty = np.zeros(0, np.int64)
         return Histories(
-            empty, np.zeros(1, np.int64), empty, np.zeros((0, heads), np.float32), np.zeros((0, heads), bool)
+            empty,
+            np.zeros(1, np.int64),
+            empty,
+            np.zeros((0, heads), np.float32),
+            np.zeros((0, heads), bool),
+            np.zeros(0, bool) if QUERY in table.column_names else None,
         )
     items = table["item"].chunk(0)
     offsets = items.offsets.to_numpy().astype(np.int64)
@@ -81,11 +92,12 @@ def from_table(table: pa.Table) -> Histories:
         item=items.flatten().to_numpy().astype(np.int64),
         target=target.astype(np.float32),
         observed=observed,
+        query=_flat_roles(table),
     )
 
 
 def concatenate(parts: Sequence[Histories]) -> Histories:
-    """Several histories as one, in order; at least one part is needed."""
+    """Several histories as one, in order; at least one part is needed, and all fix their roles or none does."""
     lengths = np.concatenate([part.lengths for part in parts])
     return Histories(
         user=np.concatenate([part.user for part in parts]),
@@ -93,4 +105,15 @@ def concatenate(parts: Sequence[Histories]) -> Histories:
         item=np.concatenate([part.item for part in parts]),
         target=np.concatenate([part.target for part in parts]),
         observed=np.concatenate([part.observed for part in parts]),
+        query=_joined([part.query for part in parts]),
     )
+
+
+def _flat_roles(table: pa.Table) -> Bool[np.ndarray, " rows"] | None:
+    return np.asarray(table[QUERY].chunk(0).flatten(), bool) if QUERY in table.column_names else None
+
+
+def _joined(roles: Sequence[Bool[np.ndarray, "..."] | None]) -> Bool[np.ndarray, " rows"] | None:
+    fixed = [each for each in roles if each is not None]
+    assert len(fixed) in (0, len(roles)), "roles are fixed in some parts alone"
+    return np.concatenate(fixed) if fixed else None

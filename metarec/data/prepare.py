@@ -1,8 +1,8 @@
 """Ratings to a task dataset: Ray Data runs the steps of `stages.py`, and this decides what lies between them.
 
-Between reading and grouping: whether too many rows could not be used. Between grouping and writing: the index and the
-split of every user. At the end: fields and biases fitted on the training side, the audit, and the manifest, which makes
-the dataset whole.
+Between reading and grouping: whether too many rows could not be used. Between grouping and writing: the index of every
+user and item and the rule of the protocol. At the end: fields and biases fitted on the training side, the audit, and
+the manifest, which makes the dataset whole.
 """
 
 import functools
@@ -12,7 +12,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from jaxtyping import Int64
 
 from metarec import storage
 from metarec.config import Config, config_to_dict
@@ -22,10 +24,11 @@ from metarec.data.dataset import KIND, Dataset, open_dataset
 from metarec.data.identifiers import sort_ids
 from metarec.data.parallel import run_step
 from metarec.data.parquet import write_parquet
-from metarec.data.protocols import split_users
+from metarec.data.protocols import Rule, make_rule, moments, require_every_split
+from metarec.data.ready_split import hash_split, read_ready_split
 from metarec.data.sides import Sides, fit_sides, read_sides
 from metarec.data.source import Source
-from metarec.data.sources import open_source
+from metarec.data.sources import open_source, split_uri
 from metarec.data.stages import Workshop
 from metarec.errors import DataError, StorageError
 from metarec.schema import FORMAT_VERSION, SPLITS, Schema, Split
@@ -61,7 +64,7 @@ def prepare(config: Config, *, progress: Progress) -> Dataset:
     progress(f"preparing {config.dataset_name}: about {rows:,} ratings in {len(parts)} part(s) -> {uri}")
     scratch = storage.join(uri, f"{_SCRATCH}{uuid.uuid4().hex[:8]}")
     buckets = min(max(1, round(rows / ROWS_PER_BUCKET)), MAX_BUCKETS)
-    workshop = Workshop(source, parts, uri, scratch, buckets, config.data.min_ratings)
+    workshop = Workshop(source, parts, uri, scratch, buckets, config.data.min_ratings, config.protocol.max_ratings)
     try:
         return _prepare(config, workshop, fingerprint, progress)
     except StorageError:
@@ -86,12 +89,14 @@ class _Written(NamedTuple):
 
     Attributes:
         users, items: ids in the order of their indices.
+        rule: of the protocol.
         files: of each split, the entries for the manifest.
-        counts: of rows read and put aside.
+        counts: of rows read, put aside and left out.
     """
 
     users: pa.Array
     items: pa.Array
+    rule: Rule
     files: Mapping[Split, Sequence[Mapping[str, Any]]]
     counts: Mapping[str, Any]
 
@@ -107,6 +112,7 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
         "fingerprint": fingerprint,
         "source": workshop.source.describe(),
         "config": _shaping_tables(config),
+        "protocol": {"name": config.protocol.name, **moments(written.rule)},
         "splits": written.files,
     }
     dataset = Dataset(workshop.uri, manifest, Schema.from_json(manifest["schema"]))
@@ -116,7 +122,7 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
     _sweep(workshop.uri)
     totals = manifest["counts"]["splits"]
     shares = ", ".join(f"{total['tasks']:,} {split}" for split, total in totals.items())
-    ratings = sum(total["ratings"] for total in totals.values())
+    ratings = manifest["counts"]["ratings"]
     progress(
         f"prepared {len(written.users):,} users ({shares}), {len(written.items):,} items, {ratings:,} ratings; "
         f"{len(checks)} claims of the audit hold"
@@ -147,17 +153,38 @@ def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Pro
         )
     progress(f"grouped {len(users):,} users; writing their tasks")
     items = sides.item_ids([item for part in read for item in part["items"]])
-    write = functools.partial(
-        workshop.write_bucket, users=users, items=items, splits=split_users(len(users), config.protocol)
-    )
-    entries = run_step(write, [{"bucket": argument["bucket"]} for argument in _bucket_arguments(read)])
+    buckets = [argument["bucket"] for argument in _bucket_arguments(read)]
+    rule = _rule(config, workshop, buckets, users=users, items=items)
+    write = functools.partial(workshop.write_bucket, users=users, items=items, rule=rule)
+    placed = run_step(write, [{"bucket": bucket} for bucket in buckets])
+    files = {split: [entry["files"][split] for entry in placed if split in entry["files"]] for split in SPLITS}
+    left_out = {split: sum(entry["left_out"][split] for entry in placed) for split in SPLITS}
+    require_every_split(files, config.protocol, num_users=len(users), left_out=left_out)
     counts = {
         "rows": num_rows,
         "quarantined": {reason: entry["count"] for reason, entry in summary.items()},
         "left_out_users": sum(bucket["short_users"] for bucket in grouped),
+        "left_out_tasks": left_out,
+        **{name: sum(entry[name] for entry in placed) for name in ("ratings", "unplaced_ratings", "unplaced_users")},
     }
-    files = {split: [entry[split] for entry in entries if split in entry] for split in SPLITS}
-    return _Written(users, items, files, counts)
+    return _Written(users, items, rule, files, counts)
+
+
+def _rule(config: Config, workshop: Workshop, buckets: Sequence[int], *, users: pa.Array, items: pa.Array) -> Rule:
+    """The rule of the protocol, which may look at a ready-made split or at all times."""
+    protocol = config.protocol
+
+    def times() -> Int64[np.ndarray, " ratings"]:
+        found = pa.chunked_array([chunk for bucket in buckets for chunk in workshop.times(bucket).chunks], pa.int64())
+        if found.null_count:
+            raise DataError(
+                f"protocol.name {protocol.name} needs the time of every rating, and {found.null_count:,} of "
+                f"{len(found):,} of {config.dataset_name} have none; give them, or choose another protocol"
+            )
+        return found.to_numpy()
+
+    ready = read_ready_split(split_uri(config), protocol.name, users=users, items=items) if protocol.split else None
+    return make_rule(protocol, num_users=len(users), num_items=len(items), ready=ready, times=times)
 
 
 def _fit(workshop: Workshop, sides: Sides, written: _Written) -> dict[str, Any]:
@@ -215,6 +242,8 @@ def _uri(config: Config, fingerprint: str) -> str:
 
 def _fingerprint(config: Config, source: Source) -> str:
     content = {"format": FORMAT_VERSION, "source": source.content_hash(), "config": _shaping_tables(config)}
+    if config.protocol.split:
+        content["split"] = hash_split(split_uri(config))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

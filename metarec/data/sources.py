@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from metarec import storage
 from metarec.config import Config
 from metarec.data.movielens import MovieLens1M, MovieLens100k, movielens_folder
 from metarec.data.source import Source
@@ -32,6 +33,20 @@ def check_source(config: Config) -> None:
     source.side("item")
 
 
+def split_uri(config: Config) -> str:
+    """Where the file of `protocol.split` lies, which counts from the folder of the data.
+
+    Raises:
+        DataError: that folder is not given.
+    """
+    split = config.protocol.split
+    if "://" in split or Path(split).expanduser().is_absolute():
+        return _absolute(split)
+    if config.data.source in _MOVIELENS:
+        return storage.join(_absolute(movielens_folder(config.data.path, _MOVIELENS[config.data.source])), split)
+    return storage.join(_absolute(config.data.path or "."), split)
+
+
 def _tables(config: Config) -> Source:
     if not config.data.path:
         raise DataError("data.path is empty; set it to the folder that holds your tables")
@@ -43,6 +58,7 @@ def _absolute(folder: str) -> str:
     return folder if "://" in folder else str(Path(folder).expanduser().absolute())
 
 
+_MOVIELENS = {"movielens-100k": "ml-100k", "movielens-1m": "ml-1m"}
 SOURCES: dict[str, Callable[[Config], Source]] = {
     "synthetic": lambda config: Synthetic(config.synthetic, config.protocol.seed),
     "movielens-100k": lambda config: MovieLens100k(_absolute(movielens_folder(config.data.path, "ml-100k"))),

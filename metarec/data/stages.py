@@ -3,7 +3,7 @@
 1. `read_and_clean` a part of the source: usable rows go to a scratch file, a piece a bucket of users, and the others to
    quarantine.
 2. `group_bucket`: all rows of a bucket's users → histories, which users there are.
-3. `write_bucket`: once all users are known and have their split → the final task files.
+3. `write_bucket`: once all users and items are known and the protocol has its rule → the final task files.
 
 What they return is small and plain (JSON): counts, ids, file entries.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from metarec import storage
 from metarec.data import quarantine
@@ -24,9 +24,9 @@ from metarec.data.cleaning import Cleaned, clean_ratings
 from metarec.data.grouping import group_ratings, to_tasks
 from metarec.data.identifiers import index_of
 from metarec.data.parquet import write_parquet
+from metarec.data.protocols import Place, Ratings, Rule
 from metarec.data.scratch import read_piece, write_pieces
-from metarec.data.source import ITEM, USER, RatingsPart, Source
-from metarec.schema import SPLITS
+from metarec.data.source import ITEM, TIMESTAMP, USER, RatingsPart, Source
 
 USERS_PER_ROW_GROUP = 256
 
@@ -41,7 +41,8 @@ class Workshop:
         uri: the dataset's folder.
         scratch: a folder for files that live only while preparation runs.
         num_buckets: into which users are divided.
-        min_ratings: users with fewer are left out.
+        min_ratings: users with fewer are left out, and so are validation and test tasks.
+        max_ratings: validation and test tasks with more are left out; 0 = none.
     """
 
     source: Source
@@ -50,6 +51,7 @@ class Workshop:
     scratch: str
     num_buckets: int
     min_ratings: int
+    max_ratings: int
 
     def read_and_clean(self, number: int) -> dict[str, Any]:
         """Step 1 for one part: `rows` read, `quarantined` (a summary), `buckets` that got rows, `items` met."""
@@ -84,32 +86,61 @@ class Workshop:
             "short_users": len(pc.unique(_short(grouped.quarantined)[USER])),
         }
 
-    def write_bucket(
-        self, bucket: int, users: pa.Array, items: pa.Array, splits: Int64[np.ndarray, " users"]
-    ) -> dict[str, Any]:
-        """Step 3 for one bucket: for each split that has users here its file's entry for the manifest.
+    def times(self, bucket: int) -> pa.ChunkedArray:
+        """The times of a bucket's kept rows, after step 2."""
+        return read_piece(self._scratch_file("grouped", bucket), 0)[TIMESTAMP]
+
+    def write_bucket(self, bucket: int, users: pa.Array, items: pa.Array, rule: Rule) -> dict[str, Any]:
+        """Step 3 for one bucket: write the tasks of each split.
 
         Args:
             bucket: which.
             users: all users of the dataset in the order of their indices.
             items: all items likewise.
-            splits: of each user, an index into `SPLITS`.
+            rule: of the protocol.
+
+        Returns:
+            `files`: for each split that has tasks here its file's entry for the manifest; `left_out`: for each split
+            the tasks that are too short, too long or without a role; `ratings`: how many stand in a task, however
+            often; `unplaced_ratings` and `unplaced_users`: how many stand in none.
         """
         rows = read_piece(self._scratch_file("grouped", bucket), 0)
         user = index_of(rows[USER], users)
         order = np.argsort(user, kind="stable")
         rows, user = rows.take(pa.array(order)), user[order]
-        heads = [head.name for head in self.source.heads()]
-        tasks = to_tasks(rows, heads, user=user, item=index_of(rows[ITEM], items))
-        entries: dict[str, Any] = {}
-        for number, split in enumerate(SPLITS):
-            chosen = tasks.filter(pa.array(splits[tasks["user"].to_numpy()] == number))
-            if chosen.num_rows:
-                file = f"{split}/part-{bucket:05d}.parquet"
-                written = write_parquet(storage.join(self.uri, file), chosen, rows_per_group=USERS_PER_ROW_GROUP)
-                ratings = int(pc.sum(pc.list_value_length(chosen["item"])).as_py())
-                entries[split] = {"file": file, "num_tasks": chosen.num_rows, "num_ratings": ratings, **written}
-        return entries
+        item, time = index_of(rows[ITEM], items), pc.fill_null(rows[TIMESTAMP], 0).to_numpy()
+        used = np.zeros(len(user), bool)
+        files: dict[str, Any] = {}
+        left_out: dict[str, int] = {}
+        for split, place in rule(Ratings(user, item, time)).items():
+            kept, left_out[split] = self._judgeable(place, user) if split != "train" else (place.chosen, 0)
+            used |= kept
+            if kept.any():
+                query = None if place.query is None else place.query[kept]
+                heads = [head.name for head in self.source.heads()]
+                tasks = to_tasks(rows.filter(pa.array(kept)), heads, user=user[kept], item=item[kept], query=query)
+                files[split] = self._write_tasks(f"{split}/part-{bucket:05d}.parquet", tasks, int(kept.sum()))
+        return {
+            "files": files,
+            "left_out": left_out,
+            "ratings": int(used.sum()),
+            "unplaced_ratings": int((~used).sum()),
+            "unplaced_users": len(np.setdiff1d(user, user[used])),
+        }
+
+    def _write_tasks(self, file: str, tasks: pa.Table, num_ratings: int) -> dict[str, Any]:
+        written = write_parquet(storage.join(self.uri, file), tasks, rows_per_group=USERS_PER_ROW_GROUP)
+        return {"file": file, "num_tasks": tasks.num_rows, "num_ratings": num_ratings, **written}
+
+    def _judgeable(self, place: Place, user: Int64[np.ndarray, " rows"]) -> tuple[Bool[np.ndarray, " rows"], int]:
+        """The rows of tasks of the right length with all their roles, and how many tasks are not such."""
+        own = np.unique(user, return_inverse=True)[1]
+        length = np.bincount(own, place.chosen)
+        good = (length >= self.min_ratings) & (length <= (self.max_ratings or np.inf))
+        if place.query is not None:
+            query = np.bincount(own, place.chosen & place.query)
+            good &= (query > 0) & (query < length)
+        return place.chosen & good[own], int(((length > 0) & ~good).sum())
 
     def _write_quarantine(self, name: str, cleaned: Cleaned) -> None:
         if cleaned.quarantined.num_rows:

@@ -4,6 +4,8 @@ A draw is a pure function of (seed, draw, user): the number of workers, the batc
 Support rows stand in random order, so that the first n of them are a random subset of size n, nested in every larger
 one, with the same query. Where events have sampled negatives, each row is followed by its own (`negatives.py`); all
 sizes count the rows that the history holds, without negatives.
+
+Where a protocol fixes the roles (`Histories.query`), only the order is drawn.
 """
 
 from typing import Protocol, runtime_checkable
@@ -49,22 +51,33 @@ class TrainingDraw(Protocol):
 def draw_tasks(
     histories: Histories, *, seed: int, draw: int, num_query: int, negatives: Negatives = NO_NEGATIVES
 ) -> TaskBatch:
-    """One task a history: `num_query` random query rows, all others support.
+    """One task a history: `num_query` random query rows, all others support; or the roles that are fixed.
 
     Args:
         histories: whose users become tasks; each needs more than `num_query` rows to have a support.
         seed: where all draws start.
         draw: which draw: the epoch in training, a counter in evaluation.
-        num_query: query rows of each task; a shorter history is all query and has an empty support.
+        num_query: query rows of each task, where roles are not fixed; a shorter history is all query and has an empty
+            support.
         negatives: what each row is followed by.
 
     Returns:
         The batch on the CPU, padded to its longest support and its longest query.
     """
+    query, support = task_sizes(histories, num_query)
+    return _batch(histories, seed, draw, num_query=query, num_support=support, negatives=negatives)
+
+
+def task_sizes(
+    histories: Histories, num_query: int
+) -> tuple[Int64[np.ndarray, " histories"], Int64[np.ndarray, " histories"]]:
+    """Query and support rows of each task that `draw_tasks` draws with the same `num_query`."""
     lengths = histories.lengths
-    num_support = np.maximum(lengths - num_query, 0)
-    query = np.minimum(lengths, num_query)
-    return _batch(histories, seed, draw, num_query=query, num_support=num_support, negatives=negatives)
+    if histories.query is None:
+        query = np.minimum(lengths, num_query)
+    else:
+        query = np.bincount(histories.row_history, histories.query, minlength=len(histories)).astype(np.int64)
+    return query, lengths - query
 
 
 def draw_training_tasks(
@@ -81,6 +94,7 @@ def draw_training_tasks(
             its own; the query takes at most `max_query` of what is left.
         negatives: what each row is followed by.
     """
+    assert histories.query is None, "training draws its roles itself"
     lengths = histories.lengths
     sizes = np.minimum(np.maximum(lengths - task.num_query, 0), task.max_support)
     if task.subsample_support:
@@ -114,7 +128,8 @@ def _batch(
 ) -> TaskBatch:
     owner = histories.row_history
     position = np.arange(len(owner)) - histories.offsets[owner]
-    order = np.lexsort((hash_of(seed, draw, histories.user[owner], position), owner))
+    support_last = np.zeros(len(owner), bool) if histories.query is None else ~histories.query
+    order = np.lexsort((hash_of(seed, draw, histories.user[owner], position), support_last, owner))
     start = histories.offsets[:-1]
     num_places = int((num_query + num_support).max(initial=0))
     drawn = draw_negatives(negatives, histories, seed=seed, draw=draw, num_places=num_places)

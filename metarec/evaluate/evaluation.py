@@ -26,7 +26,7 @@ class Evaluation:
         sizes: support sizes; `all` is the last.
         users: the test users, as indices into the catalogue.
         num_support: how many support ratings each of them has.
-        num_query: query ratings of a task.
+        num_query: query ratings of a task; where a protocol fixes them, the median over users.
         seconds: time spent in each predictor.
         user_values: a user's mean over draws; NaN where the metric is not defined for the user in any draw.
         draw_values: a draw's mean over users.
@@ -36,7 +36,7 @@ class Evaluation:
     sizes: tuple[Size, ...]
     users: Int64[np.ndarray, " users"]
     num_support: Int64[np.ndarray, " users"]
-    num_query: int
+    num_query: int | float
     seconds: Mapping[str, float]
     user_values: Float64[np.ndarray, "predictors sizes metrics users"]
     draw_values: Float64[np.ndarray, "predictors sizes metrics draws"]

@@ -38,7 +38,7 @@ def plot_curves(evaluation: Evaluation, primary: str = "mae") -> bytes:
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlabel("support ratings of a cold user")
     axes.set_ylabel(f"{metric.title} ({metric.unit})" if metric.unit else metric.title)
-    axes.set_title(f"{len(evaluation.users)} cold users, mean of {evaluation.num_draws} draws", fontsize=10)
+    axes.set_title(f"{len(evaluation.users)} test users, mean of {evaluation.num_draws} draws", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right center", frameon=False)

@@ -1,4 +1,4 @@
-"""Judging predictors on cold users: the same tasks, the same support subsets and the same metrics for all of them."""
+"""Judging predictors on test users: the same tasks, the same support subsets and the same metrics for all of them."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarec.data.histories import Histories
 from metarec.data.negatives import NO_NEGATIVES, Negatives
-from metarec.data.tasks import draw_tasks, truncate_support
+from metarec.data.tasks import draw_tasks, task_sizes, truncate_support
 from metarec.errors import TrainingError
 from metarec.evaluate.evaluation import METRICS, Evaluation, Size, mean_defined
 from metarec.evaluate.interval import Interval, paired_interval
@@ -39,17 +39,18 @@ def evaluate(
     head_index: int = 0,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
-    """Judge predictors on users that none of them was trained on.
+    """Judge predictors on tasks whose query none of them was trained on.
 
     Each draw takes `num_query` random ratings of a user as the query, the same at every support size; support subsets
-    are nested. MAE and RMSE judge predictions clipped to the scale, nDCG ranks by the unclipped ones.
+    are nested. Where the histories fix the roles, only the order of the support is drawn. MAE and RMSE judge
+    predictions clipped to the scale, nDCG ranks by the unclipped ones.
 
     Args:
         predictors: name → predictor, in the order in which they are to be reported, the candidate last.
         catalogue: handed to the predictors.
         histories: the users to judge on, at least one.
         head: what is predicted, with its scale.
-        num_query: query ratings of a task.
+        num_query: query ratings of a task, where its roles are not fixed.
         support_sizes: increasing, negatives not counted; all support ratings are always added. Who has fewer keeps all.
         num_draws: how many draws each user's value is the mean of.
         seed: where the draws start.
@@ -63,6 +64,7 @@ def evaluate(
     """
     assert len(histories) > 0
     assert predictors
+    query_sizes, support_lengths = task_sizes(histories, num_query)
     sizes: tuple[Size, ...] = (*support_sizes, "all")
     seconds = dict.fromkeys(predictors, 0.0)
     user_values = np.zeros((len(predictors), len(sizes), len(METRICS), len(histories)))
@@ -85,8 +87,8 @@ def evaluate(
         predictors=tuple(predictors),
         sizes=sizes,
         users=histories.user,
-        num_support=np.maximum(histories.lengths - num_query, 0),
-        num_query=num_query,
+        num_support=support_lengths,
+        num_query=num_query if histories.query is None else float(np.median(query_sizes)),
         seconds=seconds,
         user_values=np.divide(user_values, num_defined, out=np.full_like(user_values, np.nan), where=num_defined > 0),
         draw_values=draw_values,

@@ -31,7 +31,7 @@ def _headline(evaluation: Evaluation, size: Size) -> str:
     median = np.median(evaluation.num_support)
     support = f"all support ratings (median {median:g})" if size == "all" else f"{size} support ratings"
     return (
-        f"{len(evaluation.users)} cold users, {support}, {evaluation.num_query} query ratings, "
+        f"{len(evaluation.users)} test users, {support}, {evaluation.num_query:g} query ratings, "
         f"mean of {evaluation.num_draws} draws"
     )
 

@@ -58,7 +58,8 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     parts, seed = dataset.parts("train"), config.run.seed
     builder = BatchBuilder(parts, schedule, config.task, seed, negatives, team.rank, team.world_size)
     validation = ValidationTasks.draw(dataset, config, negatives, rank=team.rank, world_size=team.world_size)
-    catalogue = with_held_out_biases(catalogue, training).to(team.device)
+    # Validation meets the biases of the test; training users start from biases that hold none of their ratings.
+    catalogue = catalogue.to(team.device)
     hooks = Hooks(
         sum_over_workers=team.sum,
         validate=lambda: validation.metric(learner.predict, catalogue, team.sum),
@@ -70,7 +71,7 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     with contextlib.closing(stream_batches(builder, start.step)) as batches:
         progress, stopped = train(
             team.wrap(learner),
-            catalogue,
+            with_held_out_biases(catalogue, training).to(team.device),
             batches,
             schedule=schedule,
             start=start,

@@ -177,6 +177,26 @@ def test_two_shares_that_leave_no_training_user_are_refused():
         load_config(None, ["protocol.validation=0.6", "protocol.test=0.5"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["protocol.cutoff=5"], r"^protocol\.cutoff is 5; user_cold goes by no time: use 0$"),
+        (
+            ["protocol.name=interest_drift", "protocol.split=x"],
+            r"^protocol\.split is 'x'; interest_drift splits by time",
+        ),
+        (["protocol.max_ratings=11"], r"^protocol\.max_ratings is 11; use data\.min_ratings \(12\) or more, or 0$"),
+        (
+            [*NEGATIVES, "protocol.name=item_cold"],
+            r"^task\.num_negatives is 3; .* no query item of item_cold is: use 0$",
+        ),
+    ],
+)
+def test_a_setting_that_means_nothing_under_the_protocol_is_refused(overrides, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(None, overrides)
+
+
 @pytest.mark.parametrize("overrides", [["inner.lr=1", "inner.lr.x=2"], ["inner.lr.x=2", "inner.lr=1", "inner.lr.x=3"]])
 def test_an_override_below_a_plain_setting_is_refused(overrides):
     with pytest.raises(ConfigError, match=r"inner\.lr"):

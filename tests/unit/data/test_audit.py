@@ -1,17 +1,14 @@
 import dataclasses
-import shutil
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from metarec import storage
 from metarec.config import Config, with_values
 from metarec.data.audit import audit, require_clean
-from metarec.data.parquet import write_parquet
 from metarec.data.prepare import prepare
 from metarec.errors import LeakError
 from metarec.schema import Schema
+from tests.planted_leaks import replace_column, task_table, violated, with_items, with_tasks
 
 
 @pytest.fixture(scope="module")
@@ -19,40 +16,6 @@ def clean(ray_cluster, tmp_path_factory):
     root = str(tmp_path_factory.mktemp("audit"))
     settings = {"output.root": root, "synthetic.num_users": 30, "synthetic.num_items": 80}
     return prepare(with_values(Config(), settings), progress=lambda line: None)
-
-
-def violated(dataset):
-    """The claims that the audit finds violated, each with a count and an example."""
-    checks = [check for check in audit(dataset) if check.num_violations]
-    assert all(check.example and check.num_violations <= check.num_checked for check in checks)
-    return [check.claim for check in checks]
-
-
-def task_table(dataset, split):
-    return pq.read_table(dataset.parts(split)[0].uri)
-
-
-def with_tasks(clean, tmp_path, **tables):
-    """A copy with other tasks in some splits, and checksums to match: as a faulty program would leave it."""
-    copy = str(shutil.copytree(clean.uri, tmp_path / "copy"))
-    splits = dict(clean.manifest["splits"])
-    for split, table in tables.items():
-        (entry,) = splits[split]
-        written = write_parquet(storage.join(copy, entry["file"]), table)
-        splits[split] = [{**entry, "num_tasks": table.num_rows, **written}]
-    return dataclasses.replace(clean, uri=copy, manifest={**clean.manifest, "splits": splits})
-
-
-def with_items(clean, tmp_path, table):
-    """A copy with another items table."""
-    copy = str(shutil.copytree(clean.uri, tmp_path / "copy"))
-    written = write_parquet(storage.join(copy, "items.parquet"), table)
-    files = {**clean.manifest["files"], "items.parquet": written}
-    return dataclasses.replace(clean, uri=copy, manifest={**clean.manifest, "files": files})
-
-
-def replace_column(table, name, column):
-    return table.set_column(table.column_names.index(name), table.schema.field(name), [column])
 
 
 def test_a_prepared_dataset_is_clean(clean):

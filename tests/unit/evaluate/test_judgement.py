@@ -139,7 +139,7 @@ def test_a_gate_without_opponents_is_our_own_mistake():
 
 def test_the_table_says_what_was_planted():
     lines = render_table(planted(FOUR)).splitlines()
-    assert lines[0] == "4 cold users, all support ratings (median 8), 10 query ratings, mean of 3 draws"
+    assert lines[0] == "4 test users, all support ratings (median 8), 10 query ratings, mean of 3 draws"
     rows = {line[:32].strip(): line[32:].split() for line in lines[3:7]}
     assert list(rows) == list(FOUR)
     assert rows["global mean"] == ["1.2000", "1.2000", "0.5000", "0.5000", "0.5000", "+0.2000", "[+0.2000,", "+0.2000]"]

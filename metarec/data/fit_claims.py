@@ -1,0 +1,73 @@
+"""Claims on what was fitted: counts, vocabularies, normalisers and biases follow from the training side alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from metarec.data.biases import fit_biases
+from metarec.data.claim import AuditCheck, Files, check, id_of
+from metarec.data.dataset import BIAS, feature_values
+from metarec.schema import ID, Side
+
+_TOLERANCE = 1e-9
+
+
+def counts_are_of_training(files: Files) -> Iterator[AuditCheck]:
+    """How often an item was trained on."""
+    counted = np.bincount(files.histories["train"].item, minlength=files.items.num_rows)
+    stored = files.items["training_ratings"].to_numpy()
+    yield check(
+        "training_ratings of each item counts training ratings alone",
+        counted != stored,
+        lambda i: f"item {id_of(files.items, i)} has {stored[i]}, counted {counted[i]}",
+    )
+
+
+def vocabularies_are_of_training(files: Files) -> Iterator[AuditCheck]:
+    """Every known value occurs in training, every mean is that of training."""
+    train = files.histories["train"]
+    rows = {"user": np.unique(train.user), "item": np.unique(train.item)}
+    tables = {"user": files.users, "item": files.items}
+    sides: tuple[Side, ...] = ("user", "item")
+    for side in sides:
+        for field in files.dataset.schema.fields(side):
+            values = feature_values(tables[side], field)
+            claim = f"{side} field {field.name!r} was fitted on the training side alone"
+            if field.kind in ("categorical", "multi_valued"):
+                seen = np.isin(np.arange(1, field.cardinality), values[rows[side]])
+                name = f"value {{!r}} occurs for no {side} of the training side"
+                vocabulary = field.vocabulary
+                yield check(claim, ~seen, lambda i, n=name, v=vocabulary: n.format(v[i]))  # type: ignore[misc]
+            elif field.kind == "numeric":
+                off = np.atleast_1d(abs(values[rows[side]].mean(dtype=np.float64)) > 1e-3)
+                yield check(claim, off, lambda i: "its training mean is not 0")
+
+
+def ids_are_of_training(files: Files) -> Iterator[AuditCheck]:
+    """An item is known by its own id exactly where somebody rated it in training."""
+    (field,) = (field for field in files.dataset.schema.item_fields if field.name == ID)
+    index = feature_values(files.items, field)[:, 0]
+    rated = np.bincount(files.histories["train"].item, minlength=files.items.num_rows) > 0
+    known_as = np.array([None, *field.vocabulary], object)[index]
+    wrong = known_as != np.where(rated, files.items["id"].to_numpy(), None)
+    claim = "an item is known by its id where it has a training rating, and else not"
+    yield check(claim, wrong, lambda i: f"item {id_of(files.items, i)} is known as {known_as[i]!r}")
+
+
+def biases_are_of_training(files: Files) -> Iterator[AuditCheck]:
+    """Fitted again, they are the same."""
+    biases = fit_biases(files.histories["train"], num_items=files.items.num_rows)
+    heads = files.dataset.schema.heads
+    stored = np.stack([files.items[BIAS + head.name].to_numpy() for head in heads], axis=1)
+    wrong = (np.abs(stored - biases.item_bias) > _TOLERANCE).any(axis=1)
+    yield check(
+        "item biases follow from training ratings alone",
+        wrong,
+        lambda i: f"item {id_of(files.items, i)} has {stored[i]}, fitted {biases.item_bias[i]}",
+    )
+    offset = np.asarray(files.dataset.manifest["offset"])
+    yield check(
+        "the offset is the training mean",
+        np.abs(offset - biases.offset) > _TOLERANCE,
+        lambda i: f"{heads[i].name}: {offset[i]}, fitted {biases.offset[i]}",
+    )
