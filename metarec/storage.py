@@ -116,7 +116,7 @@ def write_bundle(uri: str, kind: str, files: Mapping[str, bytes], **facts: Any) 
         write_bytes(join(uri, name), content)
     listing = {name: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in files.items()}
     manifest = {"format_version": FORMAT_VERSION, "kind": kind, **facts, "files": listing}
-    write_bytes(join(uri, MANIFEST), json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1).encode())
+    write_bytes(join(uri, MANIFEST), _manifest_bytes(manifest))
 
 
 def read_manifest(uri: str, kind: str) -> dict[str, Any]:
@@ -126,30 +126,21 @@ def read_manifest(uri: str, kind: str) -> dict[str, Any]:
         StorageError: it is missing, not JSON, of another kind or of another format version.
     """
     place = join(uri, MANIFEST)
-    try:
-        manifest = json.loads(read_bytes(place))
-    except ValueError as error:
-        raise StorageError(f"{place} is damaged: {error}; delete the folder and make it again") from error
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if version != FORMAT_VERSION:
-        raise StorageError(
-            f"{place} has format_version {version}, this metarec reads {FORMAT_VERSION}; make it again or use the "
-            "metarec that wrote it"
-        )
-    if manifest.get("kind") != kind:
-        raise StorageError(f"{place} describes a {manifest.get('kind')}, expected a {kind}")
-    return dict(manifest)
+    return _parse_manifest(place, read_bytes(place), kind)
 
 
 def read_bundle_manifest(uri: str, kind: str) -> dict[str, Any]:
-    """A bundle's manifest alone, checked against its own checksum.
+    """A bundle's manifest alone, every byte checked against its own checksum.
 
     Raises:
         StorageError: as `read_manifest`, or a byte of it is not as written.
     """
-    manifest = read_manifest(uri, kind)
-    if manifest.pop("sha256", None) != _digest(manifest):
-        place = join(uri, MANIFEST)
+    place = join(uri, MANIFEST)
+    content = read_bytes(place)
+    manifest = _parse_manifest(place, content, kind)
+    digest = manifest.pop("sha256", None)
+    # The checksum is of what the text says; the same can be said in other bytes, such as 1e-05 and 1E-05.
+    if digest != _digest(manifest) or _manifest_bytes(manifest) != content:
         raise StorageError(
             f"{place} is damaged: it does not match its own checksum; delete the folder and make it again"
         )
@@ -191,8 +182,28 @@ def check_writable(uri: str) -> None:
         delete(probe)
 
 
+def _parse_manifest(place: str, content: bytes, kind: str) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise StorageError(f"{place} is damaged: {error}; delete the folder and make it again") from error
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
+        raise StorageError(
+            f"{place} has format_version {version}, this metarec reads {FORMAT_VERSION}; make it again or use the "
+            "metarec that wrote it"
+        )
+    if manifest.get("kind") != kind:
+        raise StorageError(f"{place} describes a {manifest.get('kind')}, expected a {kind}")
+    return dict(manifest)
+
+
 def _digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1).encode()
 
 
 def _sync(path: str) -> None:

@@ -1,0 +1,1 @@
+"""What `python -m jobs.benchmark` measures, a file a subject."""
