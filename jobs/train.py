@@ -6,6 +6,7 @@ name and config of an earlier one goes on where that one stopped, or prints its 
 
 import argparse
 import dataclasses
+import shlex
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -246,7 +247,7 @@ def next_steps(config: Config, dataset: "Dataset", store: "Store", version: "Ver
     """Three commands to copy."""
     items, high, low = dataset.item_ids()[:2], dataset.schema.heads[0].high, dataset.schema.heads[0].low
     alias = "champion" if verdict.passed else "candidate"
-    place = "".join(f" --set {name}={value}" for name, value in store_settings(config).items())
+    place = "".join(f" --set {shlex.quote(f'{name}={value}')}" for name, value in store_settings(config).items())
     example = ",".join(f"{item}:{rating:g}" for item, rating in zip(items, (high, low), strict=False))
     return [
         "next steps:",

@@ -6,6 +6,7 @@ it, or with a byte changed, the folder is refused. Checkpoints and models are bu
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -19,6 +20,8 @@ from metarec.errors import StorageError
 from metarec.schema import FORMAT_VERSION
 
 MANIFEST = "manifest.json"
+_WITHOUT_FOLDERS = ("s3", "gcs")
+"""File systems, by pyarrow's type name, that know names alone: a folder is there with its first file."""
 
 
 def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
@@ -28,16 +31,21 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
         StorageError: the scheme is unknown or the file system cannot be reached.
     """
     try:
-        if "://" in uri:
-            return fs.FileSystem.from_uri(uri)
-        return fs.LocalFileSystem(), os.path.abspath(uri)
+        return _from_uri(uri) if "://" in uri else (fs.LocalFileSystem(), os.path.abspath(uri))
     except (ValueError, OSError, NotImplementedError) as error:
         raise StorageError(f"cannot open storage {uri}: {error}; use a path, file://, s3:// or gs://") from error
 
 
 def join(uri: str, *names: str) -> str:
-    """A path or URI below another."""
-    return "/".join([uri.rstrip("/"), *names])
+    """A path or URI below another; a URI keeps the options after its question mark."""
+    place, options = _split_options(uri)
+    return "/".join([place.rstrip("/"), *names]) + options
+
+
+def beside(uri: str, suffix: str) -> str:
+    """A path or URI with something added to its name: `metrics.jsonl` and `.sent` make `metrics.jsonl.sent`."""
+    place, options = _split_options(uri)
+    return place + suffix + options
 
 
 def exists(uri: str) -> bool:
@@ -77,7 +85,8 @@ def write_bytes(uri: str, content: bytes) -> None:
     local = isinstance(filesystem, fs.LocalFileSystem)
     target = f"{path}.{uuid.uuid4().hex[:8]}.tmp" if local else path
     try:
-        filesystem.create_dir(os.path.dirname(path), recursive=True)
+        if filesystem.type_name not in _WITHOUT_FOLDERS:
+            filesystem.create_dir(os.path.dirname(path), recursive=True)
         with filesystem.open_output_stream(target, compression=None) as stream:
             stream.write(content)
         if local:
@@ -180,6 +189,18 @@ def check_writable(uri: str) -> None:
             raise StorageError(f"{uri} does not give back what is written to it; choose another output.root")
     finally:
         delete(probe)
+
+
+@functools.lru_cache(maxsize=1024)
+def _from_uri(uri: str) -> tuple[fs.FileSystem, str]:
+    """Kept, for an object store asks for its region and opens its connections anew each time."""
+    return fs.FileSystem.from_uri(uri)
+
+
+def _split_options(uri: str) -> tuple[str, str]:
+    """`s3://bucket/root?region=x` as `s3://bucket/root` and `?region=x`; a path has no options."""
+    place, mark, options = uri.partition("?") if "://" in uri else (uri, "", "")
+    return place, mark + options
 
 
 def _parse_manifest(place: str, content: bytes, kind: str) -> dict[str, Any]:

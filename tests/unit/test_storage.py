@@ -167,3 +167,11 @@ def test_a_manifest_that_says_the_same_in_other_bytes_is_refused(bundle):
     place.write_bytes(place.read_bytes().replace(b"1e-05", b"1E-05"))
     with pytest.raises(StorageError, match="does not match its own checksum"):
         storage.read_bundle(bundle, "checkpoint")
+
+
+def test_names_go_before_the_options_of_a_uri_and_a_path_has_none():
+    root = "s3://bucket/root?region=here&endpoint_override=http://host:1"
+    assert storage.join(root, "a", "b") == "s3://bucket/root/a/b?region=here&endpoint_override=http://host:1"
+    assert storage.beside(root, ".sent") == "s3://bucket/root.sent?region=here&endpoint_override=http://host:1"
+    assert storage.join("/what?/", "a") == "/what?/a"
+    assert storage.beside("/what?", ".sent") == "/what?.sent"
