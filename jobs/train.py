@@ -6,6 +6,7 @@ name and config of an earlier one goes on where that one stopped, or prints its 
 
 import argparse
 import dataclasses
+import shlex
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from jobs.command import say
 from jobs.evaluate import evaluate_beside_floors
 from metarec import storage
 from metarec.config import Config, with_values
-from metarec.errors import TrackingError
+from metarec.errors import StorageError, TrackingError
 from metarec.train.run import RunFolder, locked, name_run, open_run
 
 if TYPE_CHECKING:
@@ -90,20 +91,25 @@ def announce_plan(config: Config, dataset: "Dataset", cpus: float) -> None:
 def train(config: Config, dataset: "Dataset", folder: RunFolder, tracked: "Run") -> None:
     """Train to the end of the schedule, or save and raise `Interrupted` when somebody asks to stop."""
     from metarec.train.launch import launch
-    from metarec.train.worker import schedule_of
+    from metarec.train.worker import checkpoints_of, schedule_of
 
+    schedule, skipped = schedule_of(config, dataset), list[str]()
+    start = checkpoints_of(config, folder).newest(skipped.append)
+    for warning in skipped:
+        say(f"warning: {warning}")
+    if start is not None:
+        say(f"going on from the checkpoint of step {start:,} of {schedule.num_steps:,}")
     with command.stop_on_signal() as stop:
-        outcome = launch(
-            config, dataset, folder, watch=watcher(config, schedule_of(config, dataset), folder, tracked), stop=stop
-        )
+        outcome = launch(config, dataset, folder, watch=watcher(config, schedule, folder, tracked), stop=stop)
+    for warning in outcome["warnings"]:
+        if warning not in skipped:
+            say(f"warning: {warning}")
     seen, due = outcome["num_tasks_seen"], outcome["num_tasks_due"]
     if outcome["stopped"]:
         raise command.Interrupted(
             f"run {config.run.name} is saved at step {outcome['step']} ({seen:,} of {due:,} tasks); "
             f"go on with --set run.name={config.run.name}"
         )
-    for warning in outcome["warnings"]:
-        say(f"warning: {warning}")
     say(f"trained on {seen:,} tasks of {due:,} due: {due - seen:,} dropped or repeated")
 
 
@@ -200,8 +206,11 @@ def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Lear
 
     module = build_learner(config, dataset.schema)
     checkpoints = checkpoints_of(config, folder)
-    best = checkpoints.best()
-    assert best is not None, "a finished training has a checkpoint"
+    best = checkpoints.best(lambda warning: say(f"warning: {warning}"))
+    if best is None:
+        raise StorageError(
+            f"{folder.checkpoints} has no whole checkpoint any more; choose another run.name to train anew"
+        )
     progress = checkpoints.load(best, module)
     say(f"best checkpoint: step {best}, validation {config.evaluate.primary} {progress.validation:.4f}")
     facts = {
@@ -238,7 +247,7 @@ def next_steps(config: Config, dataset: "Dataset", store: "Store", version: "Ver
     """Three commands to copy."""
     items, high, low = dataset.item_ids()[:2], dataset.schema.heads[0].high, dataset.schema.heads[0].low
     alias = "champion" if verdict.passed else "candidate"
-    place = "".join(f" --set {name}={value}" for name, value in store_settings(config).items())
+    place = "".join(f" --set {shlex.quote(f'{name}={value}')}" for name, value in store_settings(config).items())
     example = ",".join(f"{item}:{rating:g}" for item, rating in zip(items, (high, low), strict=False))
     return [
         "next steps:",

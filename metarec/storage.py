@@ -6,6 +6,7 @@ it, or with a byte changed, the folder is refused. Checkpoints and models are bu
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -19,6 +20,8 @@ from metarec.errors import StorageError
 from metarec.schema import FORMAT_VERSION
 
 MANIFEST = "manifest.json"
+_WITHOUT_FOLDERS = ("s3", "gcs")
+"""File systems, by pyarrow's type name, that know names alone: a folder is there with its first file."""
 
 
 def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
@@ -28,16 +31,21 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
         StorageError: the scheme is unknown or the file system cannot be reached.
     """
     try:
-        if "://" in uri:
-            return fs.FileSystem.from_uri(uri)
-        return fs.LocalFileSystem(), os.path.abspath(uri)
+        return _from_uri(uri) if "://" in uri else (fs.LocalFileSystem(), os.path.abspath(uri))
     except (ValueError, OSError, NotImplementedError) as error:
         raise StorageError(f"cannot open storage {uri}: {error}; use a path, file://, s3:// or gs://") from error
 
 
 def join(uri: str, *names: str) -> str:
-    """A path or URI below another."""
-    return "/".join([uri.rstrip("/"), *names])
+    """A path or URI below another; a URI keeps the options after its question mark."""
+    place, options = _split_options(uri)
+    return "/".join([place.rstrip("/"), *names]) + options
+
+
+def beside(uri: str, suffix: str) -> str:
+    """A path or URI with something added to its name: `metrics.jsonl` and `.sent` make `metrics.jsonl.sent`."""
+    place, options = _split_options(uri)
+    return place + suffix + options
 
 
 def exists(uri: str) -> bool:
@@ -119,7 +127,8 @@ def write_bytes(uri: str, content: bytes) -> None:
     local = isinstance(filesystem, fs.LocalFileSystem)
     target = f"{path}.{uuid.uuid4().hex[:8]}.tmp" if local else path
     try:
-        filesystem.create_dir(os.path.dirname(path), recursive=True)
+        if filesystem.type_name not in _WITHOUT_FOLDERS:
+            filesystem.create_dir(os.path.dirname(path), recursive=True)
         with filesystem.open_output_stream(target, compression=None) as stream:
             stream.write(content)
         if local:
@@ -158,7 +167,7 @@ def write_bundle(uri: str, kind: str, files: Mapping[str, bytes], **facts: Any) 
         write_bytes(join(uri, name), content)
     listing = {name: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in files.items()}
     manifest = {"format_version": FORMAT_VERSION, "kind": kind, **facts, "files": listing}
-    write_bytes(join(uri, MANIFEST), json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1).encode())
+    write_bytes(join(uri, MANIFEST), _manifest_bytes(manifest))
 
 
 def read_manifest(uri: str, kind: str) -> dict[str, Any]:
@@ -168,30 +177,21 @@ def read_manifest(uri: str, kind: str) -> dict[str, Any]:
         StorageError: it is missing, not JSON, of another kind or of another format version.
     """
     place = join(uri, MANIFEST)
-    try:
-        manifest = json.loads(read_bytes(place))
-    except ValueError as error:
-        raise StorageError(f"{place} is damaged: {error}; delete the folder and make it again") from error
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if version != FORMAT_VERSION:
-        raise StorageError(
-            f"{place} has format_version {version}, this metarec reads {FORMAT_VERSION}; make it again or use the "
-            "metarec that wrote it"
-        )
-    if manifest.get("kind") != kind:
-        raise StorageError(f"{place} describes a {manifest.get('kind')}, expected a {kind}")
-    return dict(manifest)
+    return _parse_manifest(place, read_bytes(place), kind)
 
 
 def read_bundle_manifest(uri: str, kind: str) -> dict[str, Any]:
-    """A bundle's manifest alone, checked against its own checksum.
+    """A bundle's manifest alone, every byte checked against its own checksum.
 
     Raises:
         StorageError: as `read_manifest`, or a byte of it is not as written.
     """
-    manifest = read_manifest(uri, kind)
-    if manifest.pop("sha256", None) != _digest(manifest):
-        place = join(uri, MANIFEST)
+    place = join(uri, MANIFEST)
+    content = read_bytes(place)
+    manifest = _parse_manifest(place, content, kind)
+    digest = manifest.pop("sha256", None)
+    # The checksum is of what the text says; the same can be said in other bytes, such as 1e-05 and 1E-05.
+    if digest != _digest(manifest) or _manifest_bytes(manifest) != content:
         raise StorageError(
             f"{place} is damaged: it does not match its own checksum; delete the folder and make it again"
         )
@@ -233,8 +233,40 @@ def check_writable(uri: str) -> None:
         delete(probe)
 
 
+@functools.lru_cache(maxsize=1024)
+def _from_uri(uri: str) -> tuple[fs.FileSystem, str]:
+    """Kept, for an object store asks for its region and opens its connections anew each time."""
+    return fs.FileSystem.from_uri(uri)
+
+
+def _split_options(uri: str) -> tuple[str, str]:
+    """`s3://bucket/root?region=x` as `s3://bucket/root` and `?region=x`; a path has no options."""
+    place, mark, options = uri.partition("?") if "://" in uri else (uri, "", "")
+    return place, mark + options
+
+
+def _parse_manifest(place: str, content: bytes, kind: str) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise StorageError(f"{place} is damaged: {error}; delete the folder and make it again") from error
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
+        raise StorageError(
+            f"{place} has format_version {version}, this metarec reads {FORMAT_VERSION}; make it again or use the "
+            "metarec that wrote it"
+        )
+    if manifest.get("kind") != kind:
+        raise StorageError(f"{place} describes a {manifest.get('kind')}, expected a {kind}")
+    return dict(manifest)
+
+
 def _digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1).encode()
 
 
 def _sync(path: str) -> None:

@@ -103,7 +103,7 @@ def open_store(config: Config) -> Store:
         StorageError: the folder of the sqlite file cannot be made.
     """
     uri = store_uri(config)
-    location = storage.join(config.output.uri, "mlflow-artifacts") if uri.startswith(_SQLITE) else None
+    location = _artifacts(config, uri) if uri.startswith(_SQLITE) else None
     with talking_to(uri), _alone(uri):
         client = connect(uri)
         return Store(uri, client, _experiment(client, config.tracking.experiment, location))
@@ -157,6 +157,15 @@ def _alone(uri: str) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _artifacts(config: Config, uri: str) -> str:
+    """Where a sqlite store keeps its files: under `output.root`, or beside it where the root is on an object store.
+
+    MLflow has clients of its own for object stores, which know nothing of the options in a root's URI.
+    """
+    root = str(Path(uri.removeprefix(_SQLITE)).parent) if "://" in config.output.uri else config.output.uri
+    return storage.join(root, "mlflow-artifacts")
 
 
 def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
@@ -242,7 +251,7 @@ class Run:
         """
         if not storage.exists(path):
             return 0
-        mark = f"{path}.sent"
+        mark = storage.beside(path, ".sent")
         sent = int(storage.read_bytes(mark)) if storage.exists(mark) else 0
         lines = storage.read_bytes(path).split(b"\n")[:-1]
         for number, line in enumerate(lines[sent:], start=sent + 1):

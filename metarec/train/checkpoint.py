@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class CheckpointFolder:
         """Write a checkpoint and remove those that are neither new nor best.
 
         Raises:
-            StorageError: it cannot be written; the earlier ones still stand.
+            StorageError: it cannot be written; nothing of it is left, and the earlier ones still stand.
         """
         tensors, structure = _split(optimizer.state_dict())
         files = {
@@ -59,31 +59,26 @@ class CheckpointFolder:
         }
         validation = None if progress.validation != progress.validation else progress.validation
         facts = {"step": progress.step, "validation": validation, "num_tasks_seen": progress.num_tasks_seen}
-        storage.write_bundle(self._uri(progress.step), KIND, files, **facts)
+        try:
+            storage.write_bundle(self._uri(progress.step), KIND, files, **facts)
+        except StorageError as error:
+            with contextlib.suppress(OSError):
+                storage.delete(self._uri(progress.step))
+            standing = max(self._manifests(), default=None)
+            kept = "no earlier checkpoint" if standing is None else f"the checkpoint of step {standing}"
+            raise StorageError(f"{error}; {kept} is kept, where the same command goes on") from error
         self._prune()
 
     def newest(self, warn: Callable[[str], None]) -> int | None:
         """The step of the newest checkpoint that is whole; those that are not are named to `warn`."""
-        for step in reversed(self.steps()):
-            try:
-                storage.read_bundle(self._uri(step), KIND)
-            except StorageError as error:
-                warn(f"skipped a checkpoint that is not whole: {error}")
-            else:
-                return step
-        return None
+        return self._first_whole(self.steps()[::-1], warn)
 
-    def best(self) -> int | None:
-        """The step of the checkpoint with the best validation metric, the first of several equal ones.
+    def best(self, warn: Callable[[str], None]) -> int | None:
+        """The step of the whole checkpoint with the best validation metric, the first of several equal ones.
 
-        Where none was measured it is the newest.
+        Where none was measured it is the newest. Better ones that are not whole are named to `warn`.
         """
-        manifests = self._manifests()
-        sign = 1 if self.lower_is_better else -1
-        measured = [
-            (sign * facts["validation"], step) for step, facts in manifests.items() if facts["validation"] is not None
-        ]
-        return min(measured)[1] if measured else max(manifests, default=None)
+        return self._first_whole(self._ranked(), warn)
 
     def load(self, step: int, learner: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Progress:
         """Put a checkpoint's weights (and optimiser state) in place and say where it stands.
@@ -122,9 +117,27 @@ class CheckpointFolder:
                 found[step] = storage.read_bundle_manifest(self._uri(step), KIND)
         return found
 
+    def _ranked(self) -> list[int]:
+        """The steps by validation metric, the best first; after them, the newest first, those without one."""
+        sign = 1 if self.lower_is_better else -1
+        manifests = self._manifests()
+        measured = {step: facts["validation"] for step, facts in manifests.items() if facts["validation"] is not None}
+        others = [step for step in manifests if step not in measured]
+        return sorted(measured, key=lambda step: (sign * measured[step], step)) + others[::-1]
+
+    def _first_whole(self, steps: Sequence[int], warn: Callable[[str], None]) -> int | None:
+        for step in steps:
+            try:
+                storage.read_bundle(self._uri(step), KIND)
+            except StorageError as error:
+                warn(f"skipped a checkpoint that is not whole: {error}")
+            else:
+                return step
+        return None
+
     def _prune(self) -> None:
         complete = list(self._manifests())
-        for step in set(complete) - set(complete[-self.keep :]) - {self.best()}:
+        for step in set(complete) - set(complete[-self.keep :]) - set(self._ranked()[:1]):
             storage.delete(self._uri(step))
 
 

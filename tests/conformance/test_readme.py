@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.command import make_parser
+from metarec.build import ALGORITHMS, MODELS
 from metarec.config import load_config
 from tests.jobs import test_submit
 
@@ -47,7 +48,14 @@ def test_the_commands_for_a_cluster_are_those_that_a_test_runs():
         assert ", ".join(f'"{word}"' for word in words) in source, words
 
 
-@pytest.mark.parametrize("name", re.findall(r"^\| `([a-z_.]+)`(?:, `([a-z_.]+)`)? \|", README, re.MULTILINE))
+@pytest.mark.parametrize(
+    "name", re.findall(r"^\| `([a-z_]+\.[a-z_]+)`(?:, `([a-z_]+\.[a-z_]+)`)? \|", README, re.MULTILINE)
+)
 def test_a_setting_in_the_readme_exists(name):
     known = {f"{table}.{key}" for table, settings in vars(load_config()).items() for key in vars(settings)}
     assert {each for each in name if each} <= known
+
+
+def test_the_readme_names_every_algorithm_and_recommender():
+    rows = {name for row in re.findall(r"^\| (`.*?`) \|", README, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert {*ALGORITHMS, *MODELS} <= rows

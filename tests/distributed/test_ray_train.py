@@ -1,7 +1,5 @@
 """Training under Ray Train, for real: the same numbers as in one process, and no task lost when a worker dies."""
 
-import os
-import signal
 import threading
 
 import pytest
@@ -98,40 +96,6 @@ def test_more_workers_than_the_cluster_has_cpus_are_refused_with_the_sum(config,
 def test_gpus_that_are_not_there_are_refused(config, dataset):
     with pytest.raises(ClusterError, match="asks for 2 GPUs, one a worker, but the cluster has 0"):
         train(config, dataset, "gpu", train__num_workers=2, train__use_gpu=True)
-
-
-@pytest.mark.slow
-def test_a_killed_worker_costs_no_task_and_changes_no_weight(config, dataset, two_workers):
-    """SIGKILL to one worker after the first epoch; Ray starts both anew and they go on from the checkpoint."""
-    killed = []
-
-    def kill_once(*, last=False):
-        lines = read_journal(storage.join(config.output.uri, "runs", "killed", "metrics.jsonl"))
-        if lines and not killed:
-            killed.append(worker_processes()[-1])
-            os.kill(killed[0], signal.SIGKILL)
-
-    folder, outcome = train(config, dataset, "killed", watch=kill_once, train__num_workers=2, outer__epochs=60)
-    undisturbed, _ = train(config, dataset, "undisturbed", train__num_workers=2, outer__epochs=60)
-    assert killed
-    assert outcome["num_tasks_seen"] == outcome["num_tasks_due"]
-    steps = [line.step for line in read_journal(folder.journal)]
-    assert steps == list(range(len(steps)))
-    for name, weight in final_weights(undisturbed).items():
-        assert torch.equal(final_weights(folder)[name], weight), name
-
-
-def worker_processes():
-    """The processes of Ray Train's workers on this machine, oldest first."""
-    found = []
-    for entry in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{entry}/cmdline") as file:
-                if entry.isdigit() and "RayTrainWorker" in file.read():
-                    found.append(int(entry))
-        except OSError:
-            continue  # not a process, or gone by now
-    return sorted(found)
 
 
 def test_a_root_that_a_node_does_not_see_is_refused(ray_cluster, tmp_path):

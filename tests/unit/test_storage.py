@@ -158,3 +158,20 @@ def test_any_flipped_bit_in_any_file_is_refused(bundle, name, data):
         storage.read_bundle(bundle, "checkpoint")
     file.write_bytes(content)
     assert storage.read_bundle(bundle, "checkpoint")[1] == FILES
+
+
+def test_a_manifest_that_says_the_same_in_other_bytes_is_refused(bundle):
+    """One bit of the exponent's letter: the number is the same, the byte is not as written."""
+    storage.write_bundle(bundle, "checkpoint", FILES, validation=1e-05)
+    place = Path(bundle) / storage.MANIFEST
+    place.write_bytes(place.read_bytes().replace(b"1e-05", b"1E-05"))
+    with pytest.raises(StorageError, match="does not match its own checksum"):
+        storage.read_bundle(bundle, "checkpoint")
+
+
+def test_names_go_before_the_options_of_a_uri_and_a_path_has_none():
+    root = "s3://bucket/root?region=here&endpoint_override=http://host:1"
+    assert storage.join(root, "a", "b") == "s3://bucket/root/a/b?region=here&endpoint_override=http://host:1"
+    assert storage.beside(root, ".sent") == "s3://bucket/root.sent?region=here&endpoint_override=http://host:1"
+    assert storage.join("/what?/", "a") == "/what?/a"
+    assert storage.beside("/what?", ".sent") == "/what?.sent"

@@ -93,6 +93,11 @@ def test_artifacts_lie_under_the_output_root_whatever_the_working_directory(stor
     assert kept.read_bytes() == b"image"
 
 
+def test_the_artifacts_of_a_root_on_an_object_store_lie_beside_the_database(tmp_path):
+    store = open_store(config_in("s3://bucket/x?region=here", f'tracking.uri="sqlite:///{tmp_path}/mine.db"'))
+    assert store.client.get_experiment(store.experiment_id).artifact_location == f"{tmp_path}/mlflow-artifacts"
+
+
 def test_an_unreachable_server_is_named_within_seconds(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

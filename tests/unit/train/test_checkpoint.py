@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from jobs.benchmarks.checkpoints import largest_file
 from metarec import storage
 from metarec.errors import StorageError
 from metarec.train.checkpoint import CheckpointFolder, Progress
@@ -86,17 +87,17 @@ def test_the_newest_two_and_the_best_are_kept(folder, trained, values, kept):
 
 
 def test_the_best_is_the_lowest_and_else_the_newest(folder, trained):
-    assert folder.best() is None
+    assert folder.best(pytest.fail) is None
     save(folder, trained, (1, math.nan), (2, math.nan))
-    assert folder.best() == 2
+    assert folder.best(pytest.fail) == 2
     save(folder, trained, (3, 0.5), (4, 0.6))
-    assert folder.best() == 3
+    assert folder.best(pytest.fail) == 3
 
 
 def test_where_higher_is_better_the_best_is_the_highest_and_is_kept(folder, trained):
     higher = dataclasses.replace(folder, lower_is_better=False)
     save(higher, trained, (1, 0.5), (2, 0.9), (3, 0.9), (4, 0.6), (5, math.nan))
-    assert (higher.best(), higher.steps()) == (2, [2, 4, 5])
+    assert (higher.best(pytest.fail), higher.steps()) == (2, [2, 4, 5])
 
 
 def test_a_new_run_has_no_newest(folder):
@@ -124,7 +125,7 @@ def test_the_newest_passes_over_one_whose_writing_was_cut_short(folder, trained)
 def test_a_damaged_manifest_stops_neither_the_search_for_the_best_nor_the_next_save(folder, trained):
     save(folder, trained, (1, 0.5), (2, 0.6))
     flip_a_byte(folder, 1, storage.MANIFEST)
-    assert folder.best() == 2
+    assert folder.best(pytest.fail) == 2
     save(folder, trained, (3, 0.7))
     assert folder.newest(pytest.fail) == 3
 
@@ -140,3 +141,24 @@ def test_the_checkpoint_of_another_model_is_refused(folder, trained):
     save(folder, trained, (1, 0.5))
     with pytest.raises(StorageError, match=r"step-0000000001 holds another model: .*; use the config it was made with"):
         folder.load(1, make_learner("model.hidden=[4]"))
+
+
+def test_where_the_best_is_damaged_the_next_best_is_taken_and_the_damaged_one_named(folder, trained):
+    save(folder, trained, (1, 0.5), (2, 0.6), (3, 0.7))
+    flip_a_byte(folder, 1)
+    warnings = []
+    assert folder.best(warnings.append) == 2
+    assert "step-0000000001/weights.safetensors is damaged" in warnings[0]
+
+
+def test_where_there_is_no_room_the_one_before_is_kept_and_nothing_half_is_left(folder, trained):
+    save(folder, trained, (1, 0.5))
+    with (
+        largest_file(100),
+        pytest.raises(
+            StorageError, match=r"cannot write .*step-0000000002/.*; the checkpoint of step 1 is kept, where"
+        ),
+    ):
+        save(folder, trained, (2, 0.4))
+    assert folder.steps() == [1]
+    assert folder.newest(pytest.fail) == 1

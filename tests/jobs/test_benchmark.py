@@ -1,0 +1,27 @@
+"""The benchmark in its smallest form: every row is there, every peer learns the same; how fast is not asked."""
+
+import json
+
+from tests.jobs.command_line import run_job
+
+
+def test_the_engine_benchmark_reports_speed_and_memory(tmp_path):
+    file = tmp_path / "report.json"
+    done = run_job("benchmark", "engine", "--quick", "--threads", "1", "--report", str(file), root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(file.read_text())
+    assert report["threads"] == 1
+    (case,) = report["devices"]["cpu"]["speed"]
+    assert {"metarec", "metarec, no kernel", "vmap, padded", "learn2learn's loop"} <= case["tasks_per_second"].keys()
+    assert {"higher", "torchopt"} <= case["tasks_per_second"].keys() | case["missing"].keys()
+    assert max(case["gradient_difference"].values()) < 1e-4
+    assert case["operations_a_task"] > 0
+    ways = {row["way"] for row in report["devices"]["cpu"]["memory"]}
+    assert ways == {"metarec", "metarec, no kernel", "metarec, steps recomputed", "iMAML"}
+    assert "| metarec |" in done.stdout
+
+
+def test_an_unknown_benchmark_is_refused_with_those_there_are(tmp_path):
+    refused = run_job("benchmark", "engines", root=tmp_path)
+    assert refused.returncode != 0
+    assert "engine" in refused.stderr

@@ -1,0 +1,34 @@
+"""The benchmark of the stream on a small dataset: every task arrives, and groups of like length hold less padding."""
+
+import pytest
+
+from jobs.benchmarks import stream
+from metarec.config import load_config
+from metarec.data.prepare import prepare
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    return load_config(None, ["synthetic.num_users=300", "synthetic.num_items=200", f"output.root={root}"])
+
+
+@pytest.fixture(scope="module")
+def dataset(ray_cluster, config):
+    return prepare(config, progress=lambda line: None)
+
+
+def test_two_workers_take_each_task_once_an_epoch(config, dataset):
+    """`stream` itself asserts the count."""
+    rates = stream.stream(config, dataset, meta_batch=32, workers=2)
+    assert min(rates["first"], rates["later"], rates["first_batch_seconds"]) > 0
+    row = {"meta_batch": 32, "workers": 2, "plain": stream.read_plainly(dataset, 32), **rates}
+    padding = stream.padding_of(config, dataset, 32)
+    report = {"dataset": "synthetic", "tasks": 240, "streams": [row], "padding": [padding]}
+    assert "plain pyarrow" in stream.table(report)
+
+
+def test_groups_of_like_length_hold_no_more_padding_than_the_whole_batch(config, dataset):
+    padding = stream.padding_of(config, dataset, 64)
+    assert padding["steps"] == 4
+    assert 0 <= padding["grouped"] <= padding["whole"] < 1
