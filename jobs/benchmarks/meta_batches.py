@@ -91,4 +91,4 @@ def real_lengths() -> tuple[np.ndarray | None, str]:
     split = pq.read_table(path, columns=["user_id", "scenario"])
     warm = split.filter(pc.equal(split["scenario"], "warm"))
     counts = warm.group_by("user_id").aggregate([("user_id", "count")])["user_id_count"].to_numpy()
-    return counts[(counts >= LENGTHS[0]) & (counts <= LENGTHS[-1])], "users of MovieLens-1M (MeLU's split)"
+    return np.sort(counts[(counts >= LENGTHS[0]) & (counts <= LENGTHS[-1])]), "users of MovieLens-1M (MeLU's split)"

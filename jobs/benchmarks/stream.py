@@ -19,6 +19,7 @@ import torch
 from jobs import command
 from metarec import storage
 from metarec.algorithms.buckets import bucket_tasks
+from metarec.algorithms.stacked import OVERHEAD
 from metarec.config import Config, load_config
 from metarec.data.dataset import Dataset
 from metarec.data.negatives import NO_NEGATIVES
@@ -146,5 +147,5 @@ def padding_of(config: Config, dataset: Dataset, meta_batch: int) -> dict[str, A
 def _rows_of(batch: TaskBatch) -> list[int]:
     """Real rows of the supports, rows of the whole tensor, rows of all groups, and groups."""
     mask = batch.support.mask
-    buckets = bucket_tasks(mask)
+    buckets = bucket_tasks(mask, overhead=OVERHEAD)
     return [int(mask.sum()), mask.numel(), sum(len(each.tasks) * each.length for each in buckets), len(buckets)]

@@ -16,10 +16,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-OVERHEAD_ROWS = {"cpu": 200}
-"""What a group costs beside its rows, in rows, by type of device; on a CPU 60 to 450 were as good to a few percent."""
-ELSEWHERE = 20_000
-"""The same on devices that do thousands of rows in the time that it takes to start an operation."""
+_ELSEWHERE = 100
+"""How many times the rows a device other than a CPU does in the time that it takes to start an operation."""
 
 
 class Bucket(NamedTuple):
@@ -34,17 +32,18 @@ class Bucket(NamedTuple):
     length: int
 
 
-def bucket_tasks(mask: Bool[Tensor, "tasks rows"]) -> list[Bucket]:
+def bucket_tasks(mask: Bool[Tensor, "tasks rows"], *, overhead: int) -> list[Bucket]:
     """Groups of the tasks of a batch by the lengths of their supports, the shortest first; none without a task.
 
     Args:
         mask: the real rows of each support; padding may stand anywhere.
+        overhead: what a group costs beside its rows on a CPU, in rows; elsewhere rows cost next to nothing.
     """
     places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     lengths = (mask * places).amax(1) if mask.shape[1] else torch.zeros_like(mask[:, :0].sum(1))
     order = lengths.argsort(stable=True)
     ordered = lengths[order].tolist()
-    ends = group_ends(ordered, OVERHEAD_ROWS.get(mask.device.type, ELSEWHERE))
+    ends = group_ends(ordered, overhead if mask.device.type == "cpu" else _ELSEWHERE * overhead)
     starts = [0, *ends][:-1]
     return [Bucket(order[start:end], ordered[end - 1]) for start, end in zip(starts, ends, strict=True)]
 

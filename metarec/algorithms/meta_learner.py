@@ -16,6 +16,9 @@ from metarec.algorithms.objectives import Objective
 from metarec.contracts import Algorithm, BatchAlgorithm, Encoded, Examples, Recommender, State
 from metarec.task import Catalogue, Rows, TaskBatch, select_tasks
 
+OVERHEAD = 2000
+"""Of a group of tasks, in rows: operations that are lifted by vmap take long to start."""
+
 
 class MetaOutput(NamedTuple):
     """What a forward pass over a batch of tasks gives.
@@ -108,7 +111,7 @@ class MetaLearner(nn.Module):
             return self.algorithm.meta_loss(self.model, support, query, seed, progress)
 
         support, query = self._examples(catalogue, batch.support), self._examples(catalogue, batch.query)
-        buckets, found = bucket_tasks(batch.support.mask), []
+        buckets, found = bucket_tasks(batch.support.mask, overhead=OVERHEAD), []
         for tasks, length in buckets:
             short = tree_map(lambda leaf, tasks=tasks, length=length: leaf[tasks, :length], support)
             same = tree_map(lambda leaf, tasks=tasks: leaf[tasks], query)

@@ -37,7 +37,7 @@ def test_no_other_cut_is_cheaper(lengths, overhead):
 
 def test_each_task_is_in_one_group_that_holds_all_its_real_rows():
     mask = torch.rand(300, 90, generator=torch.Generator().manual_seed(0)) < 0.02
-    buckets = bucket_tasks(mask)
+    buckets = bucket_tasks(mask, overhead=200)
     assert len(buckets) > 1
     assert sorted(torch.cat([bucket.tasks for bucket in buckets]).tolist()) == list(range(300))
     for tasks, length in buckets:
@@ -46,10 +46,10 @@ def test_each_task_is_in_one_group_that_holds_all_its_real_rows():
 
 @pytest.mark.parametrize("rows", [0, 4])
 def test_supports_without_a_real_row_are_a_group_of_length_0(rows):
-    (bucket,) = bucket_tasks(torch.zeros(3, rows, dtype=torch.bool))
+    (bucket,) = bucket_tasks(torch.zeros(3, rows, dtype=torch.bool), overhead=200)
     assert bucket.length == 0
     assert bucket.tasks.tolist() == [0, 1, 2]
 
 
 def test_no_task_is_no_group():
-    assert bucket_tasks(torch.zeros(0, 5, dtype=torch.bool)) == []
+    assert bucket_tasks(torch.zeros(0, 5, dtype=torch.bool), overhead=200) == []
