@@ -98,5 +98,5 @@ def test_the_command_prints_the_table_and_does_not_load_ray(model):
 def test_the_command_ends_with_the_reason_when_an_item_is_unknown(model):
     done = run_command("--model", model, "--ratings", "star:4")
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
+    last = [line for line in done.stderr.splitlines() if not line.startswith("import time:")][-1]
     assert "item 'star' is not among the 4 items of this model; nearest: '50' (Star Way (1977))" in last
