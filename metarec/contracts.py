@@ -69,6 +69,11 @@ def num_rows_of(encoded: Encoded) -> int:
     return leaf.shape[0]
 
 
+def encode_examples(model: "Recommender", catalogue: Catalogue, rows: Rows) -> Examples:
+    """Rows of any leading shape as a recommender encodes them, with their labels."""
+    return Examples(model.encode(catalogue, rows), rows.target, rows.observed, rows.mask)
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What an algorithm does and asks for; config checks and the conformance suite go by it.

@@ -6,7 +6,7 @@ import torch
 from metarec.algorithms.meta_learner import MetaLearner
 from metarec.build import build_learner
 from metarec.config import load_config
-from metarec.contracts import Examples
+from metarec.contracts import Examples, encode_examples
 from metarec.data.histories import Histories
 from metarec.data.tasks import draw_tasks
 from metarec.schema import FeatureField, Head, Schema
@@ -126,7 +126,7 @@ def unbatched(rows: Rows, index: int = 0) -> Rows:
 
 def examples(learner: MetaLearner, catalogue: Catalogue, rows: Rows) -> Examples:
     """Encoded rows with their labels, as algorithms see them."""
-    return Examples(learner.model.encode(catalogue, rows), rows.target, rows.observed, rows.mask)
+    return encode_examples(learner.model, catalogue, rows)
 
 
 def gradients(learner: MetaLearner, catalogue: Catalogue, batch: TaskBatch) -> dict[str, torch.Tensor]:

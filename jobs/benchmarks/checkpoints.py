@@ -30,11 +30,6 @@ def measure(*, quick: bool, threads: int | None) -> dict[str, Any]:
     return run(12 if quick else NUM_DAMAGES)
 
 
-def describe(report: dict[str, Any]) -> list[str]:
-    """The report as lines."""
-    return table(report).splitlines()
-
-
 def run(num_damages: int = NUM_DAMAGES) -> dict[str, Any]:
     """Count what is found of so many truncated and so many altered checkpoints, and fill a disk."""
     with tempfile.TemporaryDirectory(prefix="metarec-checkpoints-") as folder:
@@ -52,8 +47,8 @@ def run(num_damages: int = NUM_DAMAGES) -> dict[str, Any]:
     return report
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report for a terminal."""
+def describe(report: dict[str, Any]) -> list[str]:
+    """The report as lines for a terminal."""
     lines = [f"{'damage':<12}{'tried':>7}{'detected':>10}{'named':>8}{'previous one used':>19}"]
     for kind in ("truncated", "flipped"):
         counts = report[kind]
@@ -61,14 +56,12 @@ def table(report: dict[str, Any]) -> str:
             f"{kind:<12}{counts['tried']:>7}{counts['detected']:>10}{counts['named']:>8}{counts['previous_used']:>19}"
         )
     full = report["full_disk"]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"full disk ({full['disk']}): step {full['failed']} could not be written, step {full['kept']} is whole",
-            f"  {full['sentence']}",
-        ]
-    )
+    return [
+        *lines,
+        "",
+        f"full disk ({full['disk']}): step {full['failed']} could not be written, step {full['kept']} is whole",
+        f"  {full['sentence']}",
+    ]
 
 
 def count_found(checkpoints: CheckpointFolder, kind: str, num_damages: int, rng: np.random.Generator) -> dict[str, int]:

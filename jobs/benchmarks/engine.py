@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from jobs.benchmarks.measure import peak_bytes, product_rate, products_of, seconds_in_rounds
+from jobs.benchmarks.costs import peak_bytes, product_rate, products_of, seconds_in_rounds
 from jobs.benchmarks.meta_batches import make_batch, make_catalogue, make_learner
 from jobs.benchmarks.task_loops import make_loops
 from metarec.algorithms.meta_learner import MetaLearner
-from metarec.contracts import Examples
-from metarec.task import Catalogue, Rows, TaskBatch
+from metarec.contracts import Examples, encode_examples
+from metarec.task import Catalogue, TaskBatch
 
 KERNEL, BUCKETS, PADDED, REFERENCE = "metarec", "metarec, no kernel", "vmap, padded", "learn2learn's loop"
 """The engine; its generic way, which lifts one task over groups of like length; the same without groups; the loop that
@@ -88,9 +88,6 @@ def _case(num_tasks: int, num_steps: int, scale: dict[str, Any], device: torch.d
 def _generic_ways(learner: MetaLearner, catalogue: Catalogue, batch: TaskBatch) -> dict[str, Callable[[], None]]:
     """The inner loop lifted by vmap: as the engine does where it has no kernel, and over the whole padded batch."""
 
-    def encoded(rows: Rows) -> Examples:
-        return Examples(learner.model.encode(catalogue, rows), rows.target, rows.observed, rows.mask)
-
     def one_task(support: Examples, query: Examples, seed: torch.Tensor) -> torch.Tensor:
         return learner.algorithm.meta_loss(learner.model, support, query, seed, 1.0)[0]
 
@@ -100,7 +97,8 @@ def _generic_ways(learner: MetaLearner, catalogue: Catalogue, batch: TaskBatch) 
 
     def padded() -> None:
         lifted = torch.func.vmap(one_task)
-        torch.autograd.backward(lifted(encoded(batch.support), encoded(batch.query), batch.task_seed).sum())
+        support, query = (encode_examples(learner.model, catalogue, rows) for rows in (batch.support, batch.query))
+        torch.autograd.backward(lifted(support, query, batch.task_seed).sum())
 
     return {BUCKETS: _from_nothing(learner, in_buckets), PADDED: _from_nothing(learner, padded)}
 

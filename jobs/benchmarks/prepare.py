@@ -10,8 +10,8 @@ from typing import Any
 
 from jobs import command
 from jobs.benchmarks.interactions import write_interactions
-from jobs.benchmarks.measured import Measured, run_measured
 from jobs.benchmarks.plain_grouping import group_plainly
+from jobs.benchmarks.process_memory import Measured, run_measured
 from metarec.config import Config, with_values
 
 NUM_CPUS = 2

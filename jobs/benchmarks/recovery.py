@@ -43,11 +43,6 @@ def measure(*, quick: bool, threads: int | None) -> dict[str, Any]:
     return run(2 if quick else NUM_KILLS)
 
 
-def describe(report: dict[str, Any]) -> list[str]:
-    """The report as lines."""
-    return table(report).splitlines()
-
-
 def run(num_kills: int = NUM_KILLS) -> dict[str, Any]:
     """Kill workers, kill the job, and change the number of workers; what came of it."""
     with tempfile.TemporaryDirectory(prefix="metarec-recovery-") as root:
@@ -65,8 +60,8 @@ def run(num_kills: int = NUM_KILLS) -> dict[str, Any]:
     return {"killed_workers": killed, "changed_workers": changed, "killed_job": job}
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report for a terminal."""
+def describe(report: dict[str, Any]) -> list[str]:
+    """The report as lines for a terminal."""
     killed, job = report["killed_workers"], report["killed_job"]
     lines = [
         f"{killed['kills']} SIGKILLs of a worker in {killed['runs']} runs on 2 workers: {killed['finished']} runs "
@@ -82,7 +77,7 @@ def table(report: dict[str, Any]) -> str:
             f"stopped at step {change['step']} on {change['before']} worker(s), gone on with {change['after']}: "
             f"{'exact' if change['exact'] else 'NOT exact'}, weights within {change['largest_difference']:.1e}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 class Disturbed:

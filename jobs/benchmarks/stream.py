@@ -36,11 +36,6 @@ def measure(*, quick: bool, threads: int | None) -> dict[str, Any]:
     return run(()) if quick else run()
 
 
-def describe(report: dict[str, Any]) -> list[str]:
-    """The report as lines."""
-    return table(report).splitlines()
-
-
 def run(settings: tuple[str, ...] = ("data.source=movielens-1m",)) -> dict[str, Any]:
     """Measure on the dataset of a config, MovieLens-1M unless another is given."""
     with tempfile.TemporaryDirectory(prefix="metarec-stream-") as root, command.ray_session():
@@ -59,8 +54,8 @@ def run(settings: tuple[str, ...] = ("data.source=movielens-1m",)) -> dict[str, 
     return {"dataset": dataset.name, "tasks": dataset.num_tasks("train"), "streams": streams, "padding": padding}
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report for a terminal."""
+def describe(report: dict[str, Any]) -> list[str]:
+    """The report as lines for a terminal."""
     lines = [
         f"{report['tasks']:,} training tasks of {report['dataset']}; tasks per second",
         f"{'batch':>5}{'workers':>9}{'first batch':>13}{'1st epoch':>11}{'later ones':>12}{'plain pyarrow':>15}"
@@ -77,7 +72,7 @@ def table(report: dict[str, Any]) -> str:
             f"{row['meta_batch']:>5}{row['steps']:>7}{row['whole']:>21.1%}{row['grouped']:>27.1%}"
             f"{row['groups_a_batch']:>9.1f}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def read_plainly(dataset: Dataset, meta_batch: int) -> float:

@@ -4,12 +4,13 @@ Step j takes weights θ_j to θ_{j+1} = θ_j - α_j ∇L_j(θ_j), where L_j is t
 it, and α_j a rate for each tensor or each weight.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarec.algorithms.objectives import Objective
 from metarec.contracts import Encoded, Examples, Recommender, Weights, num_rows_of, query_context, support_context
@@ -42,6 +43,15 @@ class InnerLoop(NamedTuple):
     lr: float
     damping: float
     batch_size: int
+
+    def log_rates(self, *, learned: bool) -> nn.Parameter | nn.Buffer:
+        """log α of each step and adapted tensor, all the same at first, as a module keeps them: learned or fixed."""
+        start = torch.full((self.steps, len(self.adapted)), math.log(self.lr))
+        return nn.Parameter(start) if learned else nn.Buffer(start)
+
+    def rates(self, log_rates: Float[Tensor, "steps adapted"]) -> list[Weights]:
+        """For each step α by parameter name."""
+        return [dict(zip(self.adapted, step, strict=True)) for step in log_rates.exp()]
 
     def losses(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> list[Loss]:
         """For each step the loss that it lowers: of the support, or of the minibatch that the seed draws for it."""

@@ -8,10 +8,8 @@ von Oswald, Zhao, Kobayashi, Schug, Caccia, Zucchet, Sacramento: "Learning where
 continual learning" (NeurIPS 2021), section 3.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -53,11 +51,7 @@ class LearnedMask(nn.Module):
         self.outer = outer
         self.first_order = first_order
         self.mask = PerWeight(shapes, start=START)
-        start = torch.full((loop.steps, len(loop.adapted)), math.log(loop.lr))
-        if learned:
-            self.log_rate = nn.Parameter(start)
-        else:
-            self.register_buffer("log_rate", start)
+        self.log_rate = loop.log_rates(learned=learned)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -84,10 +78,7 @@ class LearnedMask(nn.Module):
     def _rates(self) -> list[Weights]:
         """For each step α 1[m ≥ 0]."""
         masks = {name: straight_through(mask) for name, mask in self.mask().items()}
-        return [
-            {name: rate * masks[name] for name, rate in zip(self.loop.adapted, step, strict=True)}
-            for step in self.log_rate.exp()
-        ]
+        return [{name: rate * masks[name] for name, rate in step.items()} for step in self.loop.rates(self.log_rate)]
 
 
 def straight_through(mask: Float[Tensor, "*weight"]) -> Float[Tensor, "*weight"]:

@@ -12,7 +12,6 @@ Storkey: "How to train your MAML" (ICLR 2019), section 4.
 """
 
 import itertools
-import math
 
 import torch
 from jaxtyping import Float, Int
@@ -31,6 +30,7 @@ from metarec.contracts import (
     Recommender,
     StackedRecommender,
     Weights,
+    encode_examples,
 )
 from metarec.task import Catalogue, TaskBatch
 
@@ -70,11 +70,7 @@ class Maml(nn.Module):
         self.first_order_share = first_order_share
         self.multi_step_share = multi_step_share
         self.recompute = recompute
-        start = torch.full((loop.steps, len(loop.adapted)), math.log(loop.lr))
-        if learned:
-            self.log_rate = nn.Parameter(start)
-        else:
-            self.register_buffer("log_rate", start)
+        self.log_rate = loop.log_rates(learned=learned)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -93,13 +89,13 @@ class Maml(nn.Module):
         self, model: Recommender, support: Examples, query: Examples, seed: Int[Tensor, ""], progress: float
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The query loss after adaptation, as surrogate and as report: its gradient is the meta-gradient."""
-        path = self._path(model, support, seed, first_order=self.first_order or progress < self.first_order_share)
+        path = self._path(model, support, seed, first_order=self._is_first_order(progress))
 
         def loss_after(weights: Weights) -> Float[Tensor, ""]:
             return query_loss(model, FastWeights(weights, support), query, self.outer)
 
         last = loss_after(path[-1])
-        if progress >= self.multi_step_share or self.loop.steps == 1:
+        if not self._counts_every_step(progress):
             return last, last
         weight = (1 - progress / self.multi_step_share) / self.loop.steps
         earlier = torch.stack([loss_after(weights) for weights in path[1:-1]]).sum()
@@ -109,7 +105,7 @@ class Maml(nn.Module):
         self, model: Recommender, catalogue: Catalogue, batch: TaskBatch, progress: float
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " tasks"]] | None:
         """The same for a whole batch: with steps computed again, or by the kernel for stacks of linear layers."""
-        if self.recompute and progress >= self.multi_step_share:
+        if self.recompute and not self._counts_every_step(progress):
             losses = self._recomputed(model, catalogue, batch, progress)
             return losses.sum(), losses.detach()
         if not isinstance(model, StackedRecommender):
@@ -120,19 +116,15 @@ class Maml(nn.Module):
         names = [*itertools.chain.from_iterable(stack.layers), stack.direct]
         rates = F.pad(self.log_rate.exp(), (0, 1))  # the last column is the rate of what is not adapted
         columns = [self.loop.adapted.index(name) if name in self.loop.adapted else -1 for name in names]
-        first_order = self.first_order or progress < self.first_order_share
+        first_order = self._is_first_order(progress)
         adaptation = Adaptation(self.loop.objective, self.outer, self.loop.damping, rates[:, columns], first_order)
         return stacked_losses(model, stack, catalogue, batch, adaptation)
 
     def _recomputed(
         self, model: Recommender, catalogue: Catalogue, batch: TaskBatch, progress: float
     ) -> Float[Tensor, " tasks"]:
-        first_order = self.first_order or progress < self.first_order_share
-        path = Path(self.loop, self.log_rate.exp(), first_order)
-        support, query = (
-            Examples(model.encode(catalogue, rows), rows.target, rows.observed, rows.mask)
-            for rows in (batch.support, batch.query)
-        )
+        path = Path(self.loop, self.log_rate, self._is_first_order(progress))
+        support, query = (encode_examples(model, catalogue, rows) for rows in (batch.support, batch.query))
         return recomputed_losses(model, support, query, batch.task_seed, path=path, outer=self.outer)
 
     def _suits(self, stack: LayerStack, progress: float) -> bool:
@@ -143,13 +135,19 @@ class Maml(nn.Module):
             and set(self.loop.objective.names) == {"squared"}
             and {"squared", "absolute"} >= set(self.outer.names)
             and self.loop.batch_size == 0
-            and (progress >= self.multi_step_share or self.loop.steps == 1)
+            and not self._counts_every_step(progress)
         )
+
+    def _is_first_order(self, progress: float) -> bool:
+        return self.first_order or progress < self.first_order_share
+
+    def _counts_every_step(self, progress: float) -> bool:
+        """Whether the query loss counts after earlier steps too."""
+        return progress < self.multi_step_share and self.loop.steps > 1
 
     def _path(
         self, model: Recommender, support: Examples, seed: Int[Tensor, ""], *, first_order: bool
     ) -> list[Weights]:
         """The weights before the first step and after each."""
-        rates = [dict(zip(self.loop.adapted, step, strict=True)) for step in self.log_rate.exp()]
-        losses = self.loop.losses(model, support, seed)
+        losses, rates = self.loop.losses(model, support, seed), self.loop.rates(self.log_rate)
         return gradient_steps(losses, model.initial(self.loop.adapted, support), rates, first_order=first_order)

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from metarec.algorithms.buckets import bucket_tasks
 from metarec.algorithms.objectives import Objective
-from metarec.contracts import Algorithm, BatchAlgorithm, Encoded, Examples, Recommender, State
+from metarec.contracts import Algorithm, BatchAlgorithm, Encoded, Examples, Recommender, State, encode_examples
 from metarec.task import Catalogue, Rows, TaskBatch, select_tasks
 
 OVERHEAD = 2000
@@ -70,7 +70,7 @@ class MetaLearner(nn.Module):
         def one_task(examples: Examples, seed: Int[Tensor, ""]) -> State:
             return self.algorithm.adapt(self.model, examples, seed)
 
-        return torch.func.vmap(one_task)(self._examples(catalogue, support), task_seed)
+        return torch.func.vmap(one_task)(encode_examples(self.model, catalogue, support), task_seed)
 
     def score(self, catalogue: Catalogue, state: State, query: Rows) -> Float[Tensor, "tasks rows heads"]:
         """The predictions for each task's query rows, given its state."""
@@ -110,7 +110,7 @@ class MetaLearner(nn.Module):
         ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
             return self.algorithm.meta_loss(self.model, support, query, seed, progress)
 
-        support, query = self._examples(catalogue, batch.support), self._examples(catalogue, batch.query)
+        support, query = (encode_examples(self.model, catalogue, rows) for rows in (batch.support, batch.query))
         buckets, found = bucket_tasks(batch.support.mask, overhead=OVERHEAD), []
         for tasks, length in buckets:
             short = tree_map(lambda leaf, tasks=tasks, length=length: leaf[tasks, :length], support)
@@ -125,6 +125,3 @@ class MetaLearner(nn.Module):
         if good.any() and self.algorithm.capabilities.reaches_every_weight:
             return 0.0
         return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0.0
-
-    def _examples(self, catalogue: Catalogue, rows: Rows) -> Examples:
-        return Examples(self.model.encode(catalogue, rows), rows.target, rows.observed, rows.mask)

@@ -23,12 +23,12 @@ class Path(NamedTuple):
 
     Attributes:
         loop: how its steps go.
-        rates: α of each step and adapted parameter.
+        log_rates: log α of each step and adapted parameter.
         first_order: treat each inner gradient as a constant in the outer one.
     """
 
     loop: InnerLoop
-    rates: Float[Tensor, "steps adapted"]
+    log_rates: Float[Tensor, "steps adapted"]
     first_order: bool
 
 
@@ -56,7 +56,7 @@ def recomputed_losses(
     num_others = len(others)
 
     def step(number: int, weights: tuple[Tensor, ...], shared: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        rate = dict(zip(path.loop.adapted, shared[0][number], strict=True))
+        rate = path.loop.rates(shared[0])[number]
         fixed = dict(zip(others, shared[1 : 1 + num_others], strict=True))
         examples: Examples = pytree.tree_unflatten(list(shared[1 + num_others :]), structure)
 
@@ -70,9 +70,9 @@ def recomputed_losses(
     start = torch.func.vmap(lambda rows: model.initial(path.loop.adapted, rows))(support)
     after = recomputed_steps(
         step,
-        len(path.rates),
+        path.loop.steps,
         [start[name] for name in path.loop.adapted],
-        [path.rates, *(parameters[name] for name in others), *leaves],
+        [path.log_rates, *(parameters[name] for name in others), *leaves],
     )
 
     def one_loss(own: Weights, rows: Examples, asked: Examples) -> Float[Tensor, ""]:

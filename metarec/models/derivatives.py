@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from metarec.contracts import Examples, support_context
+from metarec.contracts import Examples, encode_examples, support_context
 from metarec.models.recommender import FieldRecommender
 from metarec.schema import ID, FeatureField, Head, Schema
 from metarec.task import Catalogue, Rows
@@ -84,7 +84,7 @@ def _squared_slopes(model: FieldRecommender, catalogue: Catalogue, rows: Rows) -
         slopes = torch.func.grad(lambda weights: _loss(model, weights, support))(model.initial(names, support))
         return torch.stack([slope.square().sum() for slope in slopes.values()]).sum()
 
-    support = Examples(model.encode(catalogue, rows), rows.target, rows.observed, rows.mask)
+    support = encode_examples(model, catalogue, rows)
     zero = torch.stack([parameter.sum() for parameter in model.parameters()]).sum() * 0.0
     return torch.func.vmap(squared_slopes)(support).sum() + zero
 
@@ -121,7 +121,7 @@ def _suspects(model: FieldRecommender, catalogue: Catalogue, rows: Rows) -> str:
     """The functions that declare to have no second derivative, else all operations of the scores."""
     single = Rows(*(leaf[0] for leaf in rows))
     with torch.enable_grad():
-        support = Examples(model.encode(catalogue, single), single.target, single.observed, single.mask)
+        support = encode_examples(model, catalogue, single)
         nodes = list(_nodes(_loss(model, {}, support)))
     functions = [getattr(node, "_forward_cls", None) for node in nodes]
     once = {f.__name__ for f in functions if f is not None and getattr(f.backward, "__code__", None) is _ONCE}

@@ -171,12 +171,11 @@ def train(
     device = next(learner.parameters()).device
     bad_in_epoch = 0
     for step, batch in enumerate(batches, start=start.step):
+        mine = batch.to(device)
         if step == start.step and world_size > 1:
-            _settle_buckets(learner, catalogue, batch.to(device))
+            _settle_buckets(learner, catalogue, mine)
         size, fraction = schedule.size_of(step), step / schedule.num_steps
-        losses = meta_step(
-            learner, catalogue, batch.to(device), num_tasks=size, world_size=world_size, progress=fraction
-        )
+        losses = meta_step(learner, catalogue, mine, num_tasks=size, world_size=world_size, progress=fraction)
         good = losses.isfinite()
         if not good.all():
             hooks.name_bad_tasks(step, batch.query.user[~good.cpu(), 0].tolist())

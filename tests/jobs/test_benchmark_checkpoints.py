@@ -15,7 +15,7 @@ def test_every_damaged_checkpoint_is_found_named_and_passed_over():
     report = checkpoints.run(num_damages=12)
     everything = {"tried": 12, "detected": 12, "named": 12, "previous_used": 12}
     assert report["truncated"] == report["flipped"] == everything
-    assert "truncated        12        12" in checkpoints.table(report)
+    assert "truncated        12        12" in "\n".join(checkpoints.describe(report))
 
 
 def test_a_full_disk_keeps_the_checkpoint_before_and_leaves_nothing_half():

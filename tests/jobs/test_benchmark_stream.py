@@ -25,7 +25,7 @@ def test_two_workers_take_each_task_once_an_epoch(config, dataset):
     row = {"meta_batch": 32, "workers": 2, "plain": stream.read_plainly(dataset, 32), **rates}
     padding = stream.padding_of(config, dataset, 32)
     report = {"dataset": "synthetic", "tasks": 240, "streams": [row], "padding": [padding]}
-    assert "plain pyarrow" in stream.table(report)
+    assert "plain pyarrow" in "\n".join(stream.describe(report))
 
 
 def test_groups_of_like_length_hold_no_more_padding_than_the_whole_batch(config, dataset):

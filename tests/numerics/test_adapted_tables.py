@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.utils.stateless import _reparametrize_module
 
-from metarec.contracts import Examples, query_context, support_context
+from metarec.contracts import encode_examples, query_context, support_context
 from tests.worlds import gradients, make_batch, make_catalogue, make_learner, one_task, unbatched
 
 TABLES = [f"encoder.{name}.weight" for name in ("users.embeddings.0", "items.embeddings.0", "items.embeddings.1")]
@@ -31,7 +31,7 @@ CATALOGUE = repeated_catalogue()
 def score(model, weights, support, rows, *, query):
     """Scores with whole tensors in place of the parameters, tables among them, looked up anew."""
     with _reparametrize_module(model, weights):
-        given = Examples(model.encode(CATALOGUE, support), support.target, support.observed, support.mask)
+        given = encode_examples(model, CATALOGUE, support)
         encoded = model.encode(CATALOGUE, rows)
         context = query_context(given, len(rows.mask)) if query else support_context(given)
         return model.score({}, encoded, context)
