@@ -28,7 +28,7 @@ def run_step(step: Callable[..., dict[str, Any]], arguments: Sequence[Mapping[st
         return []
     ray.data.DataContext.get_current().enable_progress_bars = False
     # One block a row and no reading: blocks of a read task need not be of one row each.
-    numbers = ray.data.from_arrow([pa.table({"id": [number]}) for number in range(len(arguments))])
+    numbers = ray.data.from_blocks([pa.table({"id": [number]}) for number in range(len(arguments))])
     rows = numbers.map_batches(
         functools.partial(_apply, step, list(arguments)), batch_size=1, batch_format="pyarrow", num_cpus=CPUS_PER_TASK
     )

@@ -12,7 +12,15 @@ from metarec.data.histories import task_schema
 from metarec.data.negatives import Negatives
 from metarec.data.parquet import write_parquet
 from metarec.data.schedule import Schedule
-from metarec.data.stream import RAY_DATA_THREADS, BatchBuilder, from_bytes, read_tasks, stream_batches, to_bytes
+from metarec.data.stream import (
+    CPUS_PER_READER,
+    RAY_DATA_THREADS,
+    BatchBuilder,
+    from_bytes,
+    read_tasks,
+    stream_batches,
+    to_bytes,
+)
 
 NUM_USERS, USERS_PER_FILE = 23, 10
 NEGATIVES = Negatives(np.arange(0, 50, 2), 2)
@@ -76,6 +84,24 @@ def test_ray_data_delivers_every_batch_in_order(ray_cluster, parts):
     streamed = list(stream_batches(worker, 0))
     assert len(streamed) == worker.schedule.num_steps == 10
     assert all(equal(batch, worker.build(step)) for step, batch in enumerate(streamed))
+
+
+def test_a_stream_needs_no_more_than_the_share_of_a_cpu_that_a_reader_is_given(ray_cluster, parts):
+    import ray
+
+    @ray.remote
+    class Worker:
+        def ready(self):
+            return True
+
+    rest = ray.cluster_resources()["CPU"] - CPUS_PER_READER
+    workers = [Worker.options(num_cpus=share).remote() for share in (int(rest), rest - int(rest)) if share]
+    assert all(ray.get([worker.ready.remote() for worker in workers], timeout=60))
+    try:
+        assert len(list(stream_batches(builder(parts), 0))) == 10
+    finally:
+        for worker in workers:
+            ray.kill(worker)
 
 
 def test_the_workers_together_see_every_user_once_an_epoch(ray_cluster, parts):
