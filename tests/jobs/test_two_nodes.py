@@ -1,0 +1,54 @@
+"""`cluster/local.two-nodes.sh`: every job, submitted to two nodes on this machine, one after the other."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.command_line import CHECKOUT, SMALL
+
+pytestmark = pytest.mark.slow
+
+
+def free_ports(count):
+    """Ports that follow one another; the first is returned."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first = probe.getsockname()[1]
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as other:
+                    other.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+
+
+@pytest.mark.timeout(900)
+def test_every_job_runs_on_two_nodes_one_after_the_other(tmp_path):
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        "HOME": str(tmp_path),
+        "METAREC_HOME": str(tmp_path / "metarec"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "GCS_PORT": str(free_ports(1)),
+        "DASHBOARD_PORT": str(free_ports(1)),
+        "AGENT_PORT": str(free_ports(2)),
+    }
+    done = subprocess.run(
+        [str(CHECKOUT / "cluster" / "local.two-nodes.sh"), *SMALL],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=880,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "── the workers ran on 2 nodes" in done.stdout
+    verbs = [line.split("jobs.")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("── python -m")]
+    assert verbs == ["prepare", "train", "tune", "evaluate", "promote", "recommend"]
+    assert done.stdout.splitlines()[-1] == "── all jobs done"
