@@ -20,3 +20,5 @@ FLOORS: dict[str, Callable[[Histories, Catalogue], Predict]] = {
 """Name → what fits it on the training histories and returns the predictor; what it fits is all in float64."""
 EVENT_FLOORS = {"popularity": fit_popularity, **FLOORS}
 """The floors where the first head is plain events."""
+FLOOR_NAMES = frozenset((*FLOORS, *EVENT_FLOORS))
+"""By which reports know them among other predictors."""

@@ -1,4 +1,4 @@
-"""What the lists are like that users get: how much of the catalogue they show, and how unlike each other their items."""
+"""What the lists are like that users get: how much of the catalogue they show, and how unlike their items are."""
 
 import torch
 from jaxtyping import Bool, Float, Int
