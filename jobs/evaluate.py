@@ -160,6 +160,25 @@ def evaluate_beside_floors(
         training_seconds: what training each of them took; None where nobody knows.
     """
     from metarec.baselines import EVENT_FLOORS, FLOORS
+
+    catalogue, histories = dataset.catalogue(), dataset.histories("train")
+    predictors, seconds = dict[str, "Predict"](), dict[str, float | None]()
+    for name, fit in (EVENT_FLOORS if config.has_events else FLOORS).items():
+        started = time.perf_counter()
+        predictors[name] = fit(histories, catalogue)
+        seconds[name] = time.perf_counter() - started
+    seconds |= training_seconds or {}
+    return evaluate_on_test(config, dataset, {**predictors, **candidates}, training_seconds=seconds)
+
+
+def evaluate_on_test(
+    config: Config,
+    dataset: "Dataset",
+    predictors: Mapping[str, "Predict"],
+    *,
+    training_seconds: Mapping[str, float | None],
+) -> "Evaluation":
+    """Judge predictors on the dataset's test users, as `config.evaluate` says; the last one is the candidate."""
     from metarec.data.negatives import Negatives
     from metarec.evaluate.candidates import WholeCatalogue, require_candidates_for_lists
     from metarec.evaluate.protocol import evaluate
@@ -167,15 +186,9 @@ def evaluate_beside_floors(
 
     catalogue, histories, test = dataset.catalogue(), dataset.histories("train"), dataset.histories("test")
     require_candidates_for_lists(config, catalogue.num_items)
-    predictors, seconds = dict[str, "Predict"](), dict[str, float]()
-    for name, fit in (EVENT_FLOORS if config.has_events else FLOORS).items():
-        started = time.perf_counter()
-        predictors[name] = fit(histories, catalogue)
-        seconds[name] = time.perf_counter() - started
-    seconds |= {name: value for name, value in (training_seconds or {}).items() if value is not None}
-    say(f"evaluating {len(predictors) + len(candidates)} predictors on {len(test):,} test users")
+    say(f"evaluating {len(predictors)} predictors on {len(test):,} test users")
     evaluation = evaluate(
-        {**predictors, **candidates},
+        predictors,
         catalogue,
         test,
         head=dataset.schema.heads[0],
@@ -189,7 +202,8 @@ def evaluate_beside_floors(
         candidates=WholeCatalogue(catalogue.num_items, histories) if config.evaluate.candidates == "all" else None,
     )
     segments = segments_of(evaluation.num_support, evaluation.users, catalogue, dataset.schema.user_fields)
-    return dataclasses.replace(evaluation, training_seconds=seconds, segments=segments)
+    known = {name: seconds for name, seconds in training_seconds.items() if seconds is not None}
+    return dataclasses.replace(evaluation, training_seconds=known, segments=segments)
 
 
 def check_same_dataset(learner: "Learner", fingerprint: str, name: str, uri: str) -> None:
