@@ -30,7 +30,9 @@ def curves_as_svg(evaluation: Evaluation, metric: Metric) -> str:
 
     svg = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": metric.name}):
-        FigureCanvasSVG(draw_curves(evaluation, metric)).print_svg(svg, metadata={"Date": None})
+        FigureCanvasSVG(draw_curves(evaluation, metric)).print_svg(
+            svg, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
     return svg.getvalue()[svg.getvalue().index("<svg") :]
 
 
