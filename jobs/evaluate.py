@@ -55,7 +55,7 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     uris = list(dict.fromkeys(arguments.model or [f"models:/{config.model_name}@champion"]))
     learners = {uri: metarec.pull(uri, tracking_uri=store_uri(config)) for uri in uris}
     config = with_data_of(learners[uris[0]], config)
-    require_candidates_for_lists(config)
+    require_candidates_for_lists(config, learners[uris[0]].catalogue.num_items)
     for uri, learner in learners.items():
         check_same_dataset(learner, dataset_fingerprint(config), config.dataset_name, uri)
     with command.ray_session():
@@ -180,12 +180,11 @@ def evaluate_on_test(
 ) -> "Evaluation":
     """Judge predictors on the dataset's test users, as `config.evaluate` says; the last one is the candidate."""
     from metarec.data.negatives import Negatives
-    from metarec.evaluate.candidates import WholeCatalogue, require_candidates_for_lists
+    from metarec.evaluate.candidates import WholeCatalogue
     from metarec.evaluate.protocol import evaluate
     from metarec.evaluate.segments import segments_of
 
     catalogue, histories, test = dataset.catalogue(), dataset.histories("train"), dataset.histories("test")
-    require_candidates_for_lists(config, catalogue.num_items)
     say(f"evaluating {len(predictors)} predictors on {len(test):,} test users")
     evaluation = evaluate(
         predictors,

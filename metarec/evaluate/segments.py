@@ -11,6 +11,8 @@ from metarec.task import Catalogue
 
 SMALLEST = 10
 """Users of a segment: of fewer nothing can be said."""
+MOST_VALUES = 8
+"""Values of a feature that has segments: of many groups some differ by chance."""
 LENGTH_CLASSES = ((0, 5), (6, 10), (11, 20), (21, 50), (51, 100), (101, None))
 """Support ratings from and to; None = without end."""
 
@@ -35,6 +37,8 @@ def segments_of(
 ) -> tuple[Segment, ...]:
     """The segments with at least ten users: classes of support length, values of features, halves of numeric ones.
 
+    Features with more than eight values, such as a town, have none.
+
     Args:
         num_support: how many support ratings each test user has.
         users: the test users, as indices into the catalogue.
@@ -46,7 +50,7 @@ def segments_of(
         values = catalogue.user_features[field.name][users].cpu().numpy()
         if field.kind == "numeric":
             found += _halves(field, values[:, 0] * field.scale + field.mean)
-        elif field.kind != "dense":
+        elif field.kind != "dense" and len(field.vocabulary) <= MOST_VALUES:
             found += [
                 Segment(f"{field.name} = {value}", (values == index).any(axis=1))
                 for index, value in enumerate(field.vocabulary, start=1)

@@ -49,11 +49,13 @@ def test_segments_are_classes_of_length_values_of_features_and_halves_of_numbers
         "gender": torch.tensor([[1], [2]]).repeat(20, 1),
         "age": (torch.arange(40.0)[:, None] - 20) / 10,
         "text": torch.zeros(40, 3),
+        "town": torch.ones(40, 1, dtype=torch.int64),
     }
     fields = (
         FeatureField("gender", "categorical", ("F", "M", "X")),
         FeatureField("age", "numeric", mean=20.0, scale=10.0),
         FeatureField("text", "dense", width=3),
+        FeatureField("town", "categorical", tuple("abcdefghi")),
     )
     catalogue = Catalogue(features, {}, torch.zeros(1), torch.zeros(5, 1))
     found = {s.name: s.members for s in segments_of(num_support, np.arange(40), catalogue, fields)}
