@@ -1,60 +1,136 @@
 """Judge a model on the test users of the dataset that it was trained for, beside the closed-form floors.
 
-python -m jobs.evaluate [--config FILE.toml] [--set key=value …] --model URI [--report FILE.json]
+python -m jobs.evaluate [--config FILE.toml] [--set key=value …] [--model URI …] [--report FILE.json]
+
+Several models of the same dataset are judged together; those that differ in nothing but their seed get a row with their
+mean as well. The report is a file of figures and, beside it, a page for a browser; both are kept in MLflow.
 """
 
 import argparse
+import dataclasses
+import math
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import metarec
 from jobs import command
 from jobs.command import say
-from metarec.config import Config, config_to_dict, with_values
+from metarec.config import Config, config_to_dict, differences, with_values
 from metarec.errors import RegistryError
+from metarec.train.run import FREE_TO_CHANGE
 
 if TYPE_CHECKING:
     from metarec.data.dataset import Dataset
-    from metarec.evaluate.protocol import Evaluation, Predict
+    from metarec.evaluate.evaluation import Evaluation
+    from metarec.evaluate.gate import Verdict
+    from metarec.evaluate.protocol import Predict
     from metarec.learner import Learner
 
 OWN_TABLES = ("run", "evaluate", "train", "output", "tracking", "registry")
 """What a job says of itself; everything else is the model's."""
+NOT_THE_METHOD = ("run", "evaluate", "output", "tracking", "registry")
+"""Tables in which models of one method may differ."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this job."""
-    parser.add_argument("--model", metavar="URI", help="such as models:/metarec-ml-100k/3; the champion if left out")
-    parser.add_argument("--report", metavar="FILE.json", help="where to write the figures")
+    parser.add_argument(
+        "--model", metavar="URI", nargs="+", help="such as models:/metarec-ml-100k/3; the champion if left out"
+    )
+    parser.add_argument("--report", metavar="FILE.json", help="where to write the figures, and a page beside them")
 
 
 def run(config: Config, arguments: argparse.Namespace) -> None:
     """Print the table of results and write the report."""
-    from metarec.data.prepare import prepare
+    from metarec.data.prepare import dataset_fingerprint, prepare
+    from metarec.evaluate.candidates import require_candidates_for_lists
     from metarec.evaluate.gate import judge
-    from metarec.evaluate.report import write_report
+    from metarec.evaluate.report import check_report_path
     from metarec.evaluate.table import render_table
     from metarec.tracking import store_uri
 
-    uri = arguments.model or f"models:/{config.model_name}@champion"
-    learner = metarec.pull(uri, tracking_uri=store_uri(config))
-    config = with_data_of(learner, config)
+    if arguments.report:
+        check_report_path(arguments.report)
+    uris = list(dict.fromkeys(arguments.model or [f"models:/{config.model_name}@champion"]))
+    learners = {uri: metarec.pull(uri, tracking_uri=store_uri(config)) for uri in uris}
+    config = with_data_of(learners[uris[0]], config)
+    require_candidates_for_lists(config, learners[uris[0]].catalogue.num_items)
+    for uri, learner in learners.items():
+        check_same_dataset(learner, dataset_fingerprint(config), config.dataset_name, uri)
     with command.ray_session():
         dataset = prepare(config, progress=say)
-    check_same_dataset(learner, dataset, uri)
-    evaluation = evaluate_beside_floors(config, dataset, {uri: learner.module.predict})
+    evaluation = evaluate_beside_floors(
+        config,
+        dataset,
+        {uri: learner.module.predict for uri, learner in learners.items()},
+        training_seconds={uri: learner.facts.get("training_seconds") for uri, learner in learners.items()},
+    )
+    evaluation = with_mean_over_seeds(evaluation, learners)
+    candidate = evaluation.predictors[-1]
     verdict = judge(
         evaluation,
-        candidate=uri,
-        opponents=[name for name in evaluation.predictors if name != uri],
+        candidate=candidate,
+        opponents=[name for name in evaluation.predictors if name not in learners and name != candidate],
         primary=config.evaluate.primary,
         num_resamples=config.evaluate.num_resamples,
     )
-    print(render_table(evaluation, primary=config.evaluate.primary))
-    if arguments.report:
-        facts = {"model": uri, "dataset": dataset.fingerprint, "primary": config.evaluate.primary}
-        write_report(evaluation, verdict, arguments.report, **facts)
-        say(f"wrote {arguments.report}")
+    print(render_table(evaluation, primary=config.evaluate.primary), flush=True)
+    facts = {"model": candidate, "models": uris, "dataset": dataset.fingerprint, "protocol": config.protocol.name}
+    keep(config, evaluation, verdict, place=arguments.report, facts=facts)
+
+
+def keep(
+    config: Config, evaluation: "Evaluation", verdict: "Verdict", *, place: str | None, facts: Mapping[str, object]
+) -> None:
+    """Write the report to a place, where one is wanted, and log it as a run of its own."""
+    from metarec.evaluate.report import figures_uri, page_uri, write_report
+    from metarec.tracking import open_store, start_run
+
+    candidate = evaluation.predictors[-1]
+    tags = {"metarec.job": "evaluate", "model": candidate}
+    with start_run(open_store(config), f"evaluate {candidate}", config, tags=tags) as tracked:
+        tracked.log_metrics(0, {f"test.{name}": value for name, value in figures_of(evaluation, candidate).items()})
+        for name, content in report_files(evaluation, verdict, config.evaluate.primary, facts).items():
+            tracked.log_artifact_bytes(name, content)
+    if place:
+        write_report(evaluation, verdict, place, primary=config.evaluate.primary, **facts)
+        say(f"wrote {figures_uri(place)} and {page_uri(place)}")
+
+
+def report_files(
+    evaluation: "Evaluation", verdict: "Verdict", primary: str, facts: Mapping[str, object]
+) -> dict[str, bytes]:
+    """What a tracker keeps of an evaluation: figures, page, table and curve, by name."""
+    from metarec.evaluate.plot import plot_curves
+    from metarec.evaluate.report import render_report
+    from metarec.evaluate.table import render_table
+
+    figures, page = render_report(evaluation, verdict, primary=primary, **facts)
+    return {
+        "report.json": figures,
+        "report.html": page,
+        "adaptation-curve.png": plot_curves(evaluation, primary),
+        "results.txt": render_table(evaluation, primary=primary).encode(),
+    }
+
+
+def figures_of(evaluation: "Evaluation", predictor: str) -> dict[str, float]:
+    """The metrics of a predictor with all support ratings, those that are defined."""
+    values = {metric.name: evaluation.value(predictor, "all", metric.name) for metric in evaluation.metrics}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def with_mean_over_seeds(evaluation: "Evaluation", learners: "Mapping[str, Learner]") -> "Evaluation":
+    """The evaluation with a row for the mean of all models, where they differ in nothing but their seed."""
+    from metarec.evaluate.seeds import with_mean_of
+
+    first, *others = (learner.config for learner in learners.values())
+    changed = {name for other in others for name in differences(first, other, ignore=FREE_TO_CHANGE)}
+    if not others or any(name.partition(".")[0] not in NOT_THE_METHOD for name in changed):
+        return evaluation
+    seeds = sorted({learner.config.run.seed for learner in learners.values()})
+    return with_mean_of(evaluation, list(learners), f"mean over seeds {', '.join(map(str, seeds))}")
 
 
 def with_data_of(learner: "Learner", config: Config) -> Config:
@@ -68,19 +144,50 @@ def with_data_of(learner: "Learner", config: Config) -> Config:
     return with_values(learner.config, own | ({"data.path": config.data.path} if config.data.path else {}))
 
 
-def evaluate_beside_floors(config: Config, dataset: "Dataset", candidates: Mapping[str, "Predict"]) -> "Evaluation":
-    """Judge the floors and then the candidates on the dataset's test users."""
+def evaluate_beside_floors(
+    config: Config,
+    dataset: "Dataset",
+    candidates: Mapping[str, "Predict"],
+    *,
+    training_seconds: Mapping[str, float | None] | None = None,
+) -> "Evaluation":
+    """Judge the floors and then the candidates on the dataset's test users.
+
+    Args:
+        config: how tasks are drawn and judged.
+        dataset: whose test users they are.
+        candidates: name → predictor.
+        training_seconds: what training each of them took; None where nobody knows.
+    """
     from metarec.baselines import EVENT_FLOORS, FLOORS
-    from metarec.data.negatives import Negatives
-    from metarec.evaluate.protocol import evaluate
 
     catalogue, histories = dataset.catalogue(), dataset.histories("train")
-    floors = EVENT_FLOORS if config.has_events else FLOORS
-    predictors = {name: fit(histories, catalogue) for name, fit in floors.items()}
-    test = dataset.histories("test")
-    say(f"evaluating {len(predictors) + len(candidates)} predictors on {len(test):,} test users")
-    return evaluate(
-        {**predictors, **candidates},
+    predictors, seconds = dict[str, "Predict"](), dict[str, float | None]()
+    for name, fit in (EVENT_FLOORS if config.has_events else FLOORS).items():
+        started = time.perf_counter()
+        predictors[name] = fit(histories, catalogue)
+        seconds[name] = time.perf_counter() - started
+    seconds |= training_seconds or {}
+    return evaluate_on_test(config, dataset, {**predictors, **candidates}, training_seconds=seconds)
+
+
+def evaluate_on_test(
+    config: Config,
+    dataset: "Dataset",
+    predictors: Mapping[str, "Predict"],
+    *,
+    training_seconds: Mapping[str, float | None],
+) -> "Evaluation":
+    """Judge predictors on the dataset's test users, as `config.evaluate` says; the last one is the candidate."""
+    from metarec.data.negatives import Negatives
+    from metarec.evaluate.candidates import WholeCatalogue
+    from metarec.evaluate.protocol import evaluate
+    from metarec.evaluate.segments import segments_of
+
+    catalogue, histories, test = dataset.catalogue(), dataset.histories("train"), dataset.histories("test")
+    say(f"evaluating {len(predictors)} predictors on {len(test):,} test users")
+    evaluation = evaluate(
+        predictors,
         catalogue,
         test,
         head=dataset.schema.heads[0],
@@ -89,20 +196,31 @@ def evaluate_beside_floors(config: Config, dataset: "Dataset", candidates: Mappi
         num_draws=config.evaluate.num_draws,
         seed=config.protocol.seed,
         negatives=Negatives.among_known(catalogue, config.task.num_negatives),
+        k=config.evaluate.k,
+        relevant=config.evaluate.relevant,
+        candidates=WholeCatalogue(catalogue.num_items, histories) if config.evaluate.candidates == "all" else None,
     )
+    segments = segments_of(evaluation.num_support, evaluation.users, catalogue, dataset.schema.user_fields)
+    known = {name: seconds for name, seconds in training_seconds.items() if seconds is not None}
+    return dataclasses.replace(evaluation, training_seconds=known, segments=segments)
 
 
-def check_same_dataset(learner: "Learner", dataset: "Dataset", uri: str) -> None:
+def check_same_dataset(learner: "Learner", fingerprint: str, name: str, uri: str) -> None:
     """Refuse a model whose indices mean other users and items.
+
+    Args:
+        learner: the model.
+        fingerprint, name: of the dataset that it is to be judged on.
+        uri: of the model.
 
     Raises:
         RegistryError: it was trained on another preparation of the data.
     """
-    fingerprint = learner.facts.get("fingerprint")
-    if fingerprint != dataset.fingerprint:
+    own = str(learner.facts.get("fingerprint"))
+    if own != fingerprint:
         raise RegistryError(
-            f"{uri} was trained on dataset {str(fingerprint)[:12]}, this is {dataset.fingerprint[:12]} of "
-            f"{dataset.name}: its files have changed since; train a new model"
+            f"{uri} was trained on dataset {own[:12]}, this is {fingerprint[:12]} of {name}: its users and items are "
+            "others, or the files have changed since; train a new model, or name models of one dataset"
         )
 
 

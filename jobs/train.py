@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from jobs import command
 from jobs.command import say
-from jobs.evaluate import evaluate_beside_floors
-from metarec import storage
+from jobs.evaluate import evaluate_beside_floors, figures_of, report_files
 from metarec.config import Config, with_values
 from metarec.errors import StorageError, TrackingError
 from metarec.train.run import RunFolder, locked, name_run, open_run
@@ -51,9 +50,11 @@ def work(config: Config, folder: RunFolder) -> str:
     """Prepare, train, evaluate, track, register and promote; return what a person should read at the end."""
     from metarec.build import check_combination
     from metarec.data.sources import check_source
+    from metarec.evaluate.candidates import require_candidates_for_lists
     from metarec.tracking import open_store, start_run
 
     check_combination(config)
+    require_candidates_for_lists(config)
     check_source(config)
     say(f"run {config.run.name}: opening the tracking store and Ray")
     store = open_store(config)
@@ -64,6 +65,7 @@ def work(config: Config, folder: RunFolder) -> str:
         cpus = check_resources(config)
         check_shared(config.output.uri)
         dataset = prepare(config, progress=say)
+        require_candidates_for_lists(config, len(dataset.item_ids()))
         announce_plan(config, dataset, cpus)
         with start_run(store, config.run.name, config, folder.read_state().get("mlflow_run_id")) as tracked:
             folder.update_state(mlflow_run_id=tracked.run_id, status="running")
@@ -150,9 +152,7 @@ def show_epoch(config: Config, number: int, metrics: Mapping[str, float]) -> Non
 def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store", tracked: "Run") -> str:
     """Evaluate the best checkpoint beside the floors, keep the report, register the model, and promote it or not."""
     from metarec import registry
-    from metarec.evaluate.evaluation import METRICS
     from metarec.evaluate.gate import judge as ask_gate
-    from metarec.evaluate.plot import plot_curves
     from metarec.evaluate.report import write_report
     from metarec.evaluate.table import render_table
 
@@ -160,7 +160,10 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
     champion = registry.champion(store, config.model_name)
     rivals = champion_predictor(dataset, store, champion)
     name = f"{config.algorithm.name} on {config.model.name}"
-    evaluation = evaluate_beside_floors(config, dataset, {**rivals, name: learner.module.predict})
+    seconds = {name: learner.facts["training_seconds"]}
+    evaluation = evaluate_beside_floors(
+        config, dataset, {**rivals, name: learner.module.predict}, training_seconds=seconds
+    )
     opponents = [other for other in evaluation.predictors if other != name]
     verdict = ask_gate(
         evaluation,
@@ -172,13 +175,12 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
     if champion is not None and not rivals:
         reason = f"{champion.uri}, the champion, was trained on another preparation of the data and cannot be compared"
         verdict = dataclasses.replace(verdict, passed=False, reasons=(*verdict.reasons, reason))
-    figures = {metric: evaluation.value(name, "all", metric) for metric in METRICS}
-    facts = {"run": config.run.name, "dataset": dataset.fingerprint, "primary": config.evaluate.primary}
-    write_report(evaluation, verdict, folder.report, **facts)
-    table = render_table(evaluation, primary=config.evaluate.primary)
-    tracked.log_artifact_bytes("report.json", storage.read_bytes(folder.report))
-    tracked.log_artifact_bytes("adaptation-curve.png", plot_curves(evaluation, config.evaluate.primary))
-    tracked.log_artifact_bytes("results.txt", table.encode())
+    figures, primary = figures_of(evaluation, name), config.evaluate.primary
+    facts = {"run": config.run.name, "dataset": dataset.fingerprint, "protocol": config.protocol.name}
+    write_report(evaluation, verdict, folder.report, primary=primary, **facts)
+    table = render_table(evaluation, primary=primary)
+    for file, content in report_files(evaluation, verdict, primary, facts).items():
+        tracked.log_artifact_bytes(file, content)
     tracked.log_metrics(0, {f"test.{metric}": value for metric, value in figures.items()})
     say(f"registering {config.model_name}")
     version = registry.log_and_register(
@@ -219,10 +221,18 @@ def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Lear
         "run": config.run.name,
         "step": best,
         "validation": progress.validation,
+        "training_seconds": training_seconds(folder),
     }
     return Learner(
         module, config, dataset.schema, dataset.catalogue(), dataset.item_ids(), dataset.item_titles(), facts
     )
+
+
+def training_seconds(folder: RunFolder) -> float:
+    """The seconds that the run's epochs took, those of earlier starts included."""
+    from metarec.train.journal import read_journal
+
+    return sum(line.metrics.get("train.seconds", 0.0) for line in read_journal(folder.journal))
 
 
 def champion_predictor(dataset: "Dataset", store: "Store", champion: "Version | None") -> dict[str, "Predict"]:

@@ -395,6 +395,12 @@ class EvaluateConfig:
     """The metric by which checkpoints, searches and the gate decide: an error, or how well a task's rows are ranked."""
     num_resamples: int = 2000
     """Bootstrap resamples of users behind an interval."""
+    k: int = 5
+    """The length of the lists that precision, recall, F1, hit rate, MAP, coverage and diversity judge."""
+    relevant: float = 4.0
+    """The lowest rating of an item that a user wants; of plain events every event is one."""
+    candidates: Literal["rated", "all"] = "rated"
+    """What held-out ratings are ranked among: `rated`: themselves; `all`: all items that the user has not met."""
 
     def __post_init__(self) -> None:
         sizes = self.support_sizes
@@ -402,6 +408,7 @@ class EvaluateConfig:
         _require(increasing, "evaluate.support_sizes", list(sizes), "use increasing numbers of 0 or more")
         _require(self.num_draws >= 1, "evaluate.num_draws", self.num_draws, "use 1 or more")
         _require(self.num_resamples >= 100, "evaluate.num_resamples", self.num_resamples, "use 100 or more")
+        _require(self.k >= 1, "evaluate.k", self.k, "use 1 or more")
 
 
 @dataclass(frozen=True)

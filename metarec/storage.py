@@ -38,14 +38,20 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 
 def join(uri: str, *names: str) -> str:
     """A path or URI below another; a URI keeps the options after its question mark."""
-    place, options = _split_options(uri)
+    place, options = split_options(uri)
     return "/".join([place.rstrip("/"), *names]) + options
 
 
 def beside(uri: str, suffix: str) -> str:
     """A path or URI with something added to its name: `metrics.jsonl` and `.sent` make `metrics.jsonl.sent`."""
-    place, options = _split_options(uri)
+    place, options = split_options(uri)
     return place + suffix + options
+
+
+def split_options(uri: str) -> tuple[str, str]:
+    """`s3://bucket/root?region=x` as `s3://bucket/root` and `?region=x`; a path has no options."""
+    place, mark, options = uri.partition("?") if "://" in uri else (uri, "", "")
+    return place, mark + options
 
 
 def exists(uri: str) -> bool:
@@ -233,16 +239,30 @@ def check_writable(uri: str) -> None:
         delete(probe)
 
 
+def check_replaceable(uri: str) -> None:
+    """Refuse a place where `write_bytes` would fail: a folder stands there, or nothing can be written beside it.
+
+    Raises:
+        StorageError: as said; whatever stands there is left alone.
+    """
+    filesystem, path = open_filesystem(uri)
+    if filesystem.get_file_info(path).type == fs.FileType.Directory:
+        raise StorageError(f"cannot write {uri}: it is a folder; name a file")
+    probe = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        if filesystem.type_name not in _WITHOUT_FOLDERS:
+            filesystem.create_dir(os.path.dirname(path), recursive=True)
+        with filesystem.open_output_stream(probe, compression=None) as stream:
+            stream.write(b"probe")
+        filesystem.delete_file(probe)
+    except OSError as error:
+        raise StorageError(f"cannot write {uri}: {_reason(error)}; name a file in another folder") from error
+
+
 @functools.lru_cache(maxsize=1024)
 def _from_uri(uri: str) -> tuple[fs.FileSystem, str]:
     """Kept, for an object store asks for its region and opens its connections anew each time."""
     return fs.FileSystem.from_uri(uri)
-
-
-def _split_options(uri: str) -> tuple[str, str]:
-    """`s3://bucket/root?region=x` as `s3://bucket/root` and `?region=x`; a path has no options."""
-    place, mark, options = uri.partition("?") if "://" in uri else (uri, "", "")
-    return place, mark + options
 
 
 def _parse_manifest(place: str, content: bytes, kind: str) -> dict[str, Any]:

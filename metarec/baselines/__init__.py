@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+from metarec.baselines.event_factorisation import fit_event_factorisation
 from metarec.baselines.factorisation import fit_factorisation
 from metarec.baselines.global_mean import fit_global_mean
+from metarec.baselines.item_neighbours import fit_item_neighbours, fit_item_neighbours_of_events
 from metarec.baselines.item_user_bias import fit_item_user_bias
 from metarec.baselines.popularity import fit_popularity
 from metarec.baselines.user_median import fit_user_median
@@ -15,8 +17,16 @@ FLOORS: dict[str, Callable[[Histories, Catalogue], Predict]] = {
     "global mean": fit_global_mean,
     "user median": fit_user_median,
     "item + user bias": fit_item_user_bias,
+    "item-kNN": fit_item_neighbours,
     "factorisation + fold-in": fit_factorisation,
 }
 """Name → what fits it on the training histories and returns the predictor; what it fits is all in float64."""
-EVENT_FLOORS = {"popularity": fit_popularity, **FLOORS}
-"""The floors where the first head is plain events."""
+EVENT_FLOORS: dict[str, Callable[[Histories, Catalogue], Predict]] = {
+    "global mean": fit_global_mean,
+    "popularity": fit_popularity,
+    "item-kNN": fit_item_neighbours_of_events,
+    "factorisation + fold-in": fit_event_factorisation,
+}
+"""The floors where the first head is plain events, of which those above know nothing but that all are 1."""
+FLOOR_NAMES = frozenset((*FLOORS, *EVENT_FLOORS))
+"""By which reports know them among other predictors."""

@@ -20,9 +20,19 @@ class Ratings(NamedTuple):
 
 
 def factorise(
-    ratings: Ratings, *, num_users: int, num_items: int, rank: int, penalty: float, num_sweeps: int, seed: int
+    ratings: Ratings,
+    *,
+    num_users: int,
+    num_items: int,
+    rank: int,
+    penalty: float,
+    num_sweeps: int,
+    seed: int,
+    unobserved: float = 0.0,
 ) -> Float64[Tensor, "items rank"]:
-    """The item factors q that with user factors p minimise Σ (e - p·q)² + λ (Σ |p|² + Σ |q|²).
+    """The item factors q that with user factors p minimise Σ (e - p·q)² + w Σ' (p·q)² + λ (Σ |p|² + Σ |q|²).
+
+    The first sum is over the ratings, the second over all other pairs of a user and an item.
 
     Users and items are fitted in turn, each a ridge regression on the other side's factors.
 
@@ -33,17 +43,19 @@ def factorise(
         penalty: λ, above 0.
         num_sweeps: how often both sides are fitted.
         seed: of the first item factors.
+        unobserved: w, what a pair without a rating counts as one of 0; below 1.
 
     Source: Zhou et al., Large-scale parallel collaborative filtering for the Netflix prize, AAIM 2008, section 3, with
-    λ in place of their λ·n.
+    λ in place of their λ·n; the second sum is that of Hu, Koren and Volinsky, ICDM 2008, whose weights are 1 / w times
+    these.
     """
     by_user = _group(ratings.user, ratings.item, ratings.residual, num_users)
     by_item = _group(ratings.item, ratings.user, ratings.residual, num_items)
     generator = torch.Generator().manual_seed(seed)
     item_factors = _FIRST_SCALE * torch.randn(num_items, rank, dtype=torch.float64, generator=generator)
     for _ in range(num_sweeps):
-        user_factors = _fit_side(by_user, item_factors, penalty)
-        item_factors = _fit_side(by_item, user_factors, penalty)
+        user_factors = _fit_side(by_user, item_factors, penalty, unobserved)
+        item_factors = _fit_side(by_item, user_factors, penalty, unobserved)
     return item_factors
 
 
@@ -75,11 +87,12 @@ def _group(
 
 
 def _fit_side(
-    groups: _Groups, factors: Float64[Tensor, "others rank"], penalty: float
+    groups: _Groups, factors: Float64[Tensor, "others rank"], penalty: float, unobserved: float
 ) -> Float64[Tensor, "groups rank"]:
     """One ridge regression a group; `embedding_bag` sums a group's rows without ever holding all of them."""
     products = torch.einsum("or,oq->orq", factors, factors).flatten(1)
     gram = embedding_bag(groups.other, products, groups.start, mode="sum")
     moment = embedding_bag(groups.other, factors, groups.start, mode="sum", per_sample_weights=groups.residual)
     rank = factors.shape[1]
-    return solve_ridge(gram.view(-1, rank, rank), moment, penalty)
+    everywhere = unobserved * (factors.T @ factors)
+    return solve_ridge(everywhere + (1 - unobserved) * gram.view(-1, rank, rank), moment, penalty)

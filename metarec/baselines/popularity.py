@@ -2,7 +2,10 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
+from metarec.baselines.least_squares import Ratings
 from metarec.data.histories import Histories
 from metarec.evaluate.protocol import Predict
 from metarec.task import Catalogue, TaskBatch
@@ -16,11 +19,23 @@ def fit_popularity(histories: Histories, catalogue: Catalogue) -> Predict:
     Source: Cremonesi, Koren and Turrin, "Performance of recommender algorithms on top-N recommendation tasks" (RecSys
     2010), section 3.1 (TopPop).
     """
-    total = np.zeros(catalogue.item_bias.shape)
-    np.add.at(total, histories.item, np.where(histories.observed, histories.target, 0.0))
-    share = torch.from_numpy(total / max(len(histories), 1))
+    share = item_shares(histories, catalogue)
 
     def predict(catalogue: Catalogue, batch: TaskBatch) -> torch.Tensor:
         return share[batch.query.item]
 
     return predict
+
+
+def item_shares(histories: Histories, catalogue: Catalogue) -> Float64[Tensor, "items heads"]:
+    """The share of the users who have each item, in each head."""
+    total = np.zeros(catalogue.item_bias.shape)
+    np.add.at(total, histories.item, np.where(histories.observed, histories.target, 0.0))
+    return torch.from_numpy(total / max(len(histories), 1))
+
+
+def event_triples(histories: Histories, head: int) -> Ratings:
+    """Every event of one head as a rating of 1."""
+    rows = np.flatnonzero(histories.observed[:, head] & (histories.target[:, head] > 0))
+    user, item = torch.from_numpy(histories.row_history[rows]), torch.from_numpy(histories.item[rows])
+    return Ratings(user, item, torch.ones(len(rows), dtype=torch.float64))

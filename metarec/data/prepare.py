@@ -81,7 +81,16 @@ def dataset_uri(config: Config) -> str:
     Raises:
         DataError: a file of the source is missing.
     """
-    return _uri(config, _fingerprint(config, open_source(config)))
+    return _uri(config, dataset_fingerprint(config))
+
+
+def dataset_fingerprint(config: Config) -> str:
+    """The fingerprint that the dataset of a config has or will have; the source's files are read to tell.
+
+    Raises:
+        DataError: a file of the source is missing.
+    """
+    return _fingerprint(config, open_source(config))
 
 
 class _Written(NamedTuple):

@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from metarec.evaluate.interval import Interval, paired_interval
-from metarec.evaluate.metric import ALL_METRICS
+from metarec.evaluate.metric import ALL_METRICS, Metric
+from metarec.evaluate.segments import Segment
 from metarec.schema import FORMAT_VERSION
 
 Size = int | Literal["all"]
 METRICS = tuple(metric.name for metric in ALL_METRICS)
-"""In the order in which arrays hold them; where users are apart, rmse stands as their mean squared error."""
+"""Those that every evaluation has."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,16 @@ class Evaluation:
         users: the test users, as indices into the catalogue.
         num_support: how many support ratings each of them has.
         num_query: query ratings of a task; where a protocol fixes them, the median over users.
-        seconds: time spent in each predictor.
-        user_values: a user's mean over draws; NaN where the metric is not defined for the user in any draw.
+        num_candidates: items that a user's are ranked among, mean over users.
+        k: the length of the lists.
+        seconds: time spent adapting and predicting, by predictor; over all sizes and draws.
+        user_values: a user's mean over draws; NaN where the metric is not defined for the user in any draw. Of rmse it
+            is the mean squared error.
         draw_values: a draw's mean over users.
+        coverage: the share of the catalogue that stands in somebody's list of k.
+        metrics: what the third axis holds.
+        training_seconds: what fitting each predictor took, where it is known.
+        segments: groups of the users to be looked at by themselves.
     """
 
     predictors: tuple[str, ...]
@@ -37,9 +45,15 @@ class Evaluation:
     users: Int64[np.ndarray, " users"]
     num_support: Int64[np.ndarray, " users"]
     num_query: int | float
+    num_candidates: float
+    k: int
     seconds: Mapping[str, float]
     user_values: Float64[np.ndarray, "predictors sizes metrics users"]
     draw_values: Float64[np.ndarray, "predictors sizes metrics draws"]
+    coverage: Float64[np.ndarray, "predictors sizes draws"]
+    metrics: tuple[Metric, ...] = ALL_METRICS
+    training_seconds: Mapping[str, float] = field(default_factory=dict)
+    segments: tuple[Segment, ...] = ()
 
     @property
     def num_draws(self) -> int:
@@ -59,11 +73,36 @@ class Evaluation:
         return self.user_values[self._index(predictor, size, metric)]
 
     def compare(
-        self, first: str, second: str, *, metric: str, size: Size = "all", num_resamples: int = 2000
+        self,
+        first: str,
+        second: str,
+        *,
+        metric: str,
+        size: Size = "all",
+        num_resamples: int = 2000,
+        segment: Segment | None = None,
     ) -> Interval:
-        """First minus second with its 95 % interval over users; for rmse the roots are compared."""
-        values = (self.per_user(name, size, metric) for name in (first, second))
-        return paired_interval(*values, num_resamples=num_resamples, root=metric == "rmse")
+        """First minus second with its 95 % interval over users; for rmse the roots are compared.
+
+        With a segment, over its users alone.
+        """
+        a, b = (self.per_user(name, size, metric) for name in (first, second))
+        if segment is not None:
+            a, b = a[segment.members], b[segment.members]
+        return paired_interval(a, b, num_resamples=num_resamples, root=metric == "rmse")
+
+    def segment_value(self, segment: Segment, predictor: str, size: Size, metric: str) -> float:
+        """A metric over the users of a segment: the mean of their means over draws, for rmse its root."""
+        mean = float(mean_defined(self.per_user(predictor, size, metric)[segment.members]))
+        return math.sqrt(mean) if metric == "rmse" else mean
+
+    def coverage_of(self, predictor: str, size: Size) -> float:
+        """The share of the catalogue in the lists of a draw, mean over draws."""
+        return float(self.coverage[self.predictors.index(predictor), self.sizes.index(size)].mean())
+
+    def task_milliseconds(self, predictor: str) -> float:
+        """What adapting to one task and predicting its query took, in milliseconds, mean over sizes and draws."""
+        return 1000 * self.seconds[predictor] / (len(self.users) * len(self.sizes) * self.num_draws)
 
     def num_short(self, size: Size) -> int:
         """How many users have fewer support ratings than `size`; at that size they keep all they have."""
@@ -71,7 +110,7 @@ class Evaluation:
 
     def num_undefined(self, metric: str) -> int:
         """How many users have no value of a metric: for nDCG, those whose query targets are all 0."""
-        return int(np.isnan(self.user_values[0, 0, METRICS.index(metric)]).sum())
+        return int(np.isnan(self.per_user(self.predictors[0], self.sizes[0], metric)).sum())
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain dictionaries, without anything about a single user.
@@ -85,19 +124,31 @@ class Evaluation:
             "num_draws": self.num_draws,
             "median_support": float(np.median(self.num_support)),
             "num_short": {str(size): self.num_short(size) for size in self.sizes},
-            "num_undefined": {metric: self.num_undefined(metric) for metric in METRICS},
+            "num_undefined": {metric.name: self.num_undefined(metric.name) for metric in self.metrics},
+            "num_candidates": self.num_candidates,
+            "k": self.k,
             "seconds": dict(self.seconds),
-            "values": {
-                name: {
-                    str(size): {metric: finite_or_none(self.value(name, size, metric)) for metric in METRICS}
-                    for size in self.sizes
-                }
-                for name in self.predictors
-            },
+            "training_seconds": dict(self.training_seconds),
+            "values": {name: {str(size): self._figures(name, size) for size in self.sizes} for name in self.predictors},
+            "segments": {segment.name: self._segment_figures(segment) for segment in self.segments},
         }
 
+    def _figures(self, predictor: str, size: Size) -> dict[str, float | None]:
+        values = {metric.name: self.value(predictor, size, metric.name) for metric in self.metrics}
+        values[f"coverage_at_{self.k}"] = self.coverage_of(predictor, size)
+        return {name: finite_or_none(value) for name, value in values.items()}
+
+    def _segment_figures(self, segment: Segment) -> dict[str, Any]:
+        """The figures of a segment with all support ratings."""
+        values = {
+            name: {m.name: finite_or_none(self.segment_value(segment, name, "all", m.name)) for m in self.metrics}
+            for name in self.predictors
+        }
+        return {"num_users": int(segment.members.sum()), "values": values}
+
     def _index(self, predictor: str, size: Size, metric: str) -> tuple[int, int, int]:
-        return self.predictors.index(predictor), self.sizes.index(size), METRICS.index(metric)
+        names = [each.name for each in self.metrics]
+        return self.predictors.index(predictor), self.sizes.index(size), names.index(metric)
 
 
 def mean_defined(values: Float64[np.ndarray, "*axes last"]) -> Float64[np.ndarray, "*axes"] | np.float64:

@@ -30,6 +30,22 @@ ALL_METRICS = (
     Metric("ndcg_at_3", "nDCG@3", "", False),
     Metric("ndcg_at_5", "nDCG@5", "", False),
 )
+"""Those that a model can be chosen by or is compared with in the literature."""
+
+
+def list_metrics(k: int) -> tuple[Metric, ...]:
+    """Those of relevant items and of lists of k; of diversity more is not better as such, but shown so."""
+    return (
+        Metric(f"precision_at_{k}", f"P@{k}", "", False),
+        Metric(f"recall_at_{k}", f"R@{k}", "", False),
+        Metric(f"f1_at_{k}", f"F1@{k}", "", False),
+        Metric(f"hit_rate_at_{k}", f"hit@{k}", "", False),
+        Metric(f"map_at_{k}", f"MAP@{k}", "", False),
+        Metric("mrr", "MRR", "", False),
+        Metric("auc", "AUC", "", False),
+        Metric("log_loss", "log loss", "", True),
+        Metric(f"diversity_at_{k}", f"div@{k}", "", False),
+    )
 
 
 def metric_named(name: str) -> Metric:

@@ -3,26 +3,50 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metarec.evaluate.evaluation import Evaluation
 from metarec.evaluate.metric import Metric, metric_named
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def plot_curves(evaluation: Evaluation, primary: str = "mae") -> bytes:
-    """One curve a predictor over the support sizes, evenly spaced, the candidate as a broad line; a PNG.
+    """`draw_curves` as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    png = io.BytesIO()
+    FigureCanvasAgg(draw_curves(evaluation, metric_named(primary))).print_png(png)
+    return png.getvalue()
+
+
+def curves_as_svg(evaluation: Evaluation, metric: Metric) -> str:
+    """`draw_curves` as an SVG element that a page can hold: text stays text, and nothing is fetched."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    svg = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": metric.name}):
+        FigureCanvasSVG(draw_curves(evaluation, metric)).print_svg(
+            svg, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
+    return svg.getvalue()[svg.getvalue().index("<svg") :]
+
+
+def draw_curves(evaluation: Evaluation, metric: Metric) -> "Figure":
+    """One curve a predictor over the support sizes, evenly spaced, the candidate as a broad line.
 
     The frame holds all of the candidate's curve and the best point of every other; a spike of those may leave it.
 
     Args:
         evaluation: what to draw; its last predictor is the candidate.
-        primary: the metric, as `evaluate.primary` names it.
+        metric: the one to draw.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    metric = metric_named(primary)
     curves = {
         name: [evaluation.value(name, size, metric.name) for size in evaluation.sizes] for name in evaluation.predictors
     }
@@ -42,9 +66,7 @@ def plot_curves(evaluation: Evaluation, primary: str = "mae") -> bytes:
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right center", frameon=False)
-    png = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(png)
-    return png.getvalue()
+    return figure
 
 
 def frame(curves: Mapping[str, Sequence[float]], candidate: str, metric: Metric) -> tuple[float, float]:

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
@@ -12,9 +12,11 @@ from metarec.data.histories import Histories
 from metarec.data.negatives import NO_NEGATIVES, Negatives
 from metarec.data.tasks import draw_tasks, task_sizes, truncate_support
 from metarec.errors import TrainingError
-from metarec.evaluate.evaluation import METRICS, Evaluation, Size, mean_defined
+from metarec.evaluate.candidates import WholeCatalogue
+from metarec.evaluate.content import item_content
+from metarec.evaluate.evaluation import Evaluation, Size, mean_defined
 from metarec.evaluate.interval import Interval, paired_interval
-from metarec.metrics import mae, ndcg_at_k, squared_error
+from metarec.evaluate.measure import Measure
 from metarec.schema import Head
 from metarec.task import Catalogue, Rows, TaskBatch
 
@@ -35,6 +37,9 @@ def evaluate(
     num_draws: int,
     seed: int,
     negatives: Negatives = NO_NEGATIVES,
+    k: int = 5,
+    relevant: float = 4.0,
+    candidates: WholeCatalogue | None = None,
     tasks_per_batch: int = 128,
     head_index: int = 0,
     progress: Callable[[str], None] = lambda line: None,
@@ -55,6 +60,9 @@ def evaluate(
         num_draws: how many draws each user's value is the mean of.
         seed: where the draws start.
         negatives: what each rating of support and query is followed by.
+        k: the length of the lists that are judged.
+        relevant: the lowest rating of an item that a user wants; of plain events every event is one.
+        candidates: what held-out ratings are ranked among; None = the held-out ratings of the user alone.
         tasks_per_batch: tasks that a predictor gets at once; it changes no result.
         head_index: which head of targets and predictions `head` is.
         progress: gets a line after each draw.
@@ -66,22 +74,24 @@ def evaluate(
     assert predictors
     query_sizes, support_lengths = task_sizes(histories, num_query)
     sizes: tuple[Size, ...] = (*support_sizes, "all")
-    seconds = dict.fromkeys(predictors, 0.0)
-    user_values = np.zeros((len(predictors), len(sizes), len(METRICS), len(histories)))
-    num_defined = np.zeros_like(user_values)
-    draw_values = np.empty((*user_values.shape[:-1], num_draws))
+    content = item_content(catalogue)
+    measure = Measure(head, head_index, k, relevant, candidates is not None, content)
+    tally = _Tally.empty(len(predictors), len(sizes), len(measure.metrics), len(histories), catalogue.num_items)
+    seconds, draws, coverage = dict.fromkeys(predictors, 0.0), [], []
+    if candidates is not None:
+        tasks_per_batch = min(tasks_per_batch, candidates.tasks_per_batch)
     for draw in range(num_draws):
-        values = np.empty_like(user_values)
+        tally.start_draw()
         for indices in _batches_by_length(histories, tasks_per_batch):
             chosen = histories.take(indices)
             tasks = draw_tasks(chosen, seed=seed, draw=draw, num_query=num_query, negatives=negatives)
+            if candidates is not None:
+                tasks = candidates.beside(tasks, chosen)
             curve = [tasks if s == "all" else truncate_support(tasks, s, num_negatives=negatives.num) for s in sizes]
-            values[..., indices] = _judge_batch(
-                predictors, catalogue, curve, head=head, head_index=head_index, seconds=seconds
-            )
-        user_values += np.nan_to_num(values)
-        num_defined += ~np.isnan(values)
-        draw_values[..., draw] = mean_defined(values)
+            _judge_batch(predictors, catalogue, curve, measure=measure, seconds=seconds, tally=tally, indices=indices)
+        draws.append(mean_defined(tally.values))
+        coverage.append(1 - tally.missed.mean(axis=-1))
+        tally.end_draw()
         progress(f"evaluated draw {draw + 1} of {num_draws} on {len(histories)} users")
     return Evaluation(
         predictors=tuple(predictors),
@@ -89,10 +99,49 @@ def evaluate(
         users=histories.user,
         num_support=support_lengths,
         num_query=num_query if histories.query is None else float(np.median(query_sizes)),
+        num_candidates=tally.num_candidates / (num_draws * len(histories)),
+        k=k,
         seconds=seconds,
-        user_values=np.divide(user_values, num_defined, out=np.full_like(user_values, np.nan), where=num_defined > 0),
-        draw_values=draw_values,
+        user_values=tally.user_means(),
+        draw_values=np.stack(draws, axis=-1),
+        coverage=np.stack(coverage, axis=-1),
+        metrics=measure.metrics,
     )
+
+
+@dataclass(eq=False)
+class _Tally:
+    """What has been measured so far.
+
+    Attributes:
+        values: of the draw at hand.
+        missed: for each item the probability that no list of the draw at hand holds it.
+        total, num_defined: over the draws that ended, of what is not NaN.
+        num_candidates: over all tasks.
+    """
+
+    values: Float64[np.ndarray, "predictors sizes metrics users"]
+    missed: Float64[np.ndarray, "predictors sizes items"]
+    total: Float64[np.ndarray, "predictors sizes metrics users"]
+    num_defined: Int64[np.ndarray, "predictors sizes metrics users"]
+    num_candidates: int = 0
+
+    @classmethod
+    def empty(cls, num_predictors: int, num_sizes: int, num_metrics: int, num_users: int, num_items: int) -> "_Tally":
+        shape = (num_predictors, num_sizes, num_metrics, num_users)
+        missed = np.ones((num_predictors, num_sizes, num_items))
+        return cls(np.empty(shape), missed, np.zeros(shape), np.zeros(shape, np.int64))
+
+    def start_draw(self) -> None:
+        self.missed[:] = 1.0
+
+    def end_draw(self) -> None:
+        self.total += np.nan_to_num(self.values)
+        self.num_defined += ~np.isnan(self.values)
+
+    def user_means(self) -> Float64[np.ndarray, "predictors sizes metrics users"]:
+        nothing = np.full_like(self.total, np.nan)
+        return np.divide(self.total, self.num_defined, out=nothing, where=self.num_defined > 0)
 
 
 def _batches_by_length(histories: Histories, tasks_per_batch: int) -> list[Int64[np.ndarray, " tasks"]]:
@@ -106,12 +155,15 @@ def _judge_batch(
     catalogue: Catalogue,
     curve: Sequence[TaskBatch],
     *,
-    head: Head,
-    head_index: int,
+    measure: Measure,
     seconds: dict[str, float],
-) -> Float64[np.ndarray, "predictors sizes metrics tasks"]:
-    """Every metric of every predictor on one batch at each size of its support; adds to `seconds`."""
-    values = np.empty((len(predictors), len(curve), len(METRICS), curve[0].num_tasks))
+    tally: _Tally,
+    indices: Int64[np.ndarray, " tasks"],
+) -> None:
+    """Every metric of every predictor on one batch at each size of its support, into the tally; adds to `seconds`."""
+    query = curve[0].query
+    judged = query.mask if measure.whole_catalogue else query.observed[..., measure.head_index]
+    tally.num_candidates += int(judged.sum())
     for s, tasks in enumerate(curve):
         for p, (name, predict) in enumerate(predictors.items()):
             started = time.perf_counter()
@@ -119,21 +171,9 @@ def _judge_batch(
             seconds[name] += time.perf_counter() - started
             assert prediction.shape == tasks.query.target.shape
             _require_finite(name, prediction, tasks.query)
-            values[p, s] = _measure(prediction, tasks.query, head, head_index)
-    return values
-
-
-def _measure(
-    prediction: Float[Tensor, "tasks rows heads"], query: Rows, head: Head, head_index: int
-) -> Float64[np.ndarray, "metrics tasks"]:
-    """The metrics in the order of `METRICS`, in float64; nDCG counts from 0 where the scale starts below it."""
-    mask = query.mask & query.observed[..., head_index]
-    target = query.target[..., head_index].double()
-    score = torch.where(mask, prediction[..., head_index].double(), 0)
-    clipped = score.clamp(head.low, head.high)
-    errors = [mae(clipped, target, mask), squared_error(clipped, target, mask)]
-    gained = target - min(head.low, 0.0)
-    return torch.stack(errors + [ndcg_at_k(score, gained, mask, k=k) for k in (1, 3, 5)]).numpy()
+            values, membership = measure.values(prediction, tasks.query)
+            tally.values[p, s][:, indices] = values.numpy()
+            np.multiply.at(tally.missed[p, s], tasks.query.item.numpy(), 1 - membership.numpy())
 
 
 def _require_finite(name: str, prediction: Float[Tensor, "tasks rows heads"], query: Rows) -> None:

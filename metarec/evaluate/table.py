@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metarec.baselines import EVENT_FLOORS
+from metarec.evaluate.best_floor import best_floor
 from metarec.evaluate.evaluation import Evaluation, Size
+from metarec.evaluate.interval import Interval
 from metarec.evaluate.metric import ALL_METRICS, Metric, metric_named
 
 _WIDTH = 100
 _NAME_WIDTH = 32
 _VALUE_WIDTH = 8
+_LIST_METRICS_A_BLOCK = 7
 _SIZES_A_BLOCK = (_WIDTH - _NAME_WIDTH) // _VALUE_WIDTH
 
 
@@ -18,12 +20,14 @@ def render_table(evaluation: Evaluation, *, primary: str = "mae", size: Size = "
     """Every predictor's metrics at one support size, then the primary one of all at every size; 100 columns wide.
 
     The rows stand in the order of `evaluation.predictors`. Where floors are among them, each row says how far it is
-    from the best floor on the primary metric, with the 95 % interval over users; of an error below 0 is better.
+    from the best floor on the primary metric, with the 95 % interval over users; of an error below 0 is better. Then
+    come the metrics of lists, seconds, and the last predictor in each segment of users.
     """
     metric = metric_named(primary)
     lines = [_headline(evaluation, size), "", *_metrics(evaluation, metric, size)]
     for start in range(0, len(evaluation.sizes), _SIZES_A_BLOCK):
         lines += ["", *_curve(evaluation, metric, evaluation.sizes[start : start + _SIZES_A_BLOCK])]
+    lines += [*_lists(evaluation, size), *_segments(evaluation, metric)]
     return "\n".join(line.rstrip() for line in [*lines, *_notes(evaluation)])
 
 
@@ -37,8 +41,7 @@ def _headline(evaluation: Evaluation, size: Size) -> str:
 
 
 def _metrics(evaluation: Evaluation, primary: Metric, size: Size) -> list[str]:
-    floors = [name for name in evaluation.predictors if name in EVENT_FLOORS]
-    best = max(floors, key=lambda n: primary.improvement(evaluation.value(n, size, primary.name)), default=None)
+    best = best_floor(evaluation, primary, size)
     titles = [metric.title for metric in ALL_METRICS]
     lines = [_row("", titles) + (f"  {primary.title} - best floor [95 %]" if best else "")]
     for name in evaluation.predictors:
@@ -51,7 +54,7 @@ def _difference(evaluation: Evaluation, name: str, best: str, primary: Metric, s
     if name == best:
         return "  best floor"
     interval = evaluation.compare(name, best, metric=primary.name, size=size)
-    return f"  {interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+    return f"  {_signed(interval)}"
 
 
 def _curve(evaluation: Evaluation, primary: Metric, sizes: Sequence[Size]) -> list[str]:
@@ -62,12 +65,63 @@ def _curve(evaluation: Evaluation, primary: Metric, sizes: Sequence[Size]) -> li
     return [_row(f"{primary.title} by support ratings", [str(size) for size in sizes]), *rows]
 
 
+def _lists(evaluation: Evaluation, size: Size) -> list[str]:
+    """The metrics that the first block has no room for, and what each predictor costs."""
+    rest = evaluation.metrics[len(ALL_METRICS) :]
+    blocks = []
+    for start in range(0, len(rest), _LIST_METRICS_A_BLOCK):
+        part = rest[start : start + _LIST_METRICS_A_BLOCK]
+        last = start + _LIST_METRICS_A_BLOCK >= len(rest)
+        title = f"ranked among {evaluation.num_candidates:.0f} items" if start == 0 else "and"
+        blocks += ["", _row(title, [metric.title for metric in part] + (_costs_titles(evaluation) if last else []))]
+        for name in evaluation.predictors:
+            values = [_decimal(evaluation.value(name, size, metric.name)) for metric in part]
+            blocks.append(_row(name, values + (_costs(evaluation, name, size) if last else [])))
+    return blocks
+
+
+def _costs_titles(evaluation: Evaluation) -> list[str]:
+    return [f"cov@{evaluation.k}", "train s", "ms/task"]
+
+
+def _costs(evaluation: Evaluation, name: str, size: Size) -> list[str]:
+    """Coverage, the seconds that fitting took, and the milliseconds of adapting to a task and predicting its query."""
+    training = evaluation.training_seconds.get(name)
+    return [
+        _decimal(evaluation.coverage_of(name, size)),
+        "-" if training is None else f"{training:.1f}",
+        f"{evaluation.task_milliseconds(name):.2f}",
+    ]
+
+
+def _segments(evaluation: Evaluation, primary: Metric) -> list[str]:
+    """The last predictor in each segment beside the best floor over all users, with all support ratings."""
+    best, candidate = best_floor(evaluation, primary), evaluation.predictors[-1]
+    if not evaluation.segments or best is None or best == candidate:
+        return []
+    lines = ["", _row(f"{primary.title} of test users with", ["users", "floor", "model"]) + "  model - floor [95 %]"]
+    for segment in evaluation.segments:
+        values = [evaluation.segment_value(segment, name, "all", primary.name) for name in (best, candidate)]
+        interval = evaluation.compare(candidate, best, metric=primary.name, segment=segment)
+        cells = [str(int(segment.members.sum())), *map(_decimal, values)]
+        lines.append(_row(segment.name, cells) + f"  {_signed(interval)}")
+    return [*lines, f"(floor: {best}; model: {candidate})"]
+
+
+def _signed(interval: Interval) -> str:
+    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+
+
 def _notes(evaluation: Evaluation) -> list[str]:
     short = [(evaluation.num_short(size), size) for size in evaluation.sizes]
     notes = [f"{count} users have fewer than {size} support ratings; they keep all." for count, size in short if count]
     undefined = evaluation.num_undefined("ndcg_at_1")
     if undefined:
         notes.append(f"{undefined} users have no query target above the lowest; nDCG is over the others.")
+    precision = f"precision_at_{evaluation.k}"
+    if any(metric.name == precision for metric in evaluation.metrics) and evaluation.num_undefined(precision):
+        count = evaluation.num_undefined(precision)
+        notes.append(f"{count} users have no relevant query item; the metrics of lists are over the others.")
     return ["", *notes] if notes else []
 
 

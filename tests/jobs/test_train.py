@@ -25,7 +25,7 @@ def finished(tmp_path_factory):
 
 def test_training_ends_with_the_table_and_three_next_steps(finished):
     _, done = finished
-    floors = ("global mean", "user median", "item + user bias", "factorisation + fold-in")
+    floors = ("global mean", "user median", "item + user bias", "item-kNN", "factorisation + fold-in")
     assert all(name in done.stdout for name in floors)
     assert len(done.stdout.split("next steps:")[1].strip().splitlines()) == 3
     assert done.stderr == ""
@@ -40,13 +40,14 @@ def test_the_run_is_tracked_with_params_metrics_report_and_curve(finished):
     root, _ = finished
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     experiment = client.get_experiment_by_name("metarec")
-    (run,) = client.search_runs([experiment.experiment_id])
+    (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'first'")
     assert run.info.status == "FINISHED"
     assert run.data.params["inner.steps"] == "3"
+    assert {"test.mae", "test.precision_at_5", "test.auc"} <= run.data.metrics.keys()
     steps = client.get_metric_history(run.info.run_id, "train.loss")
     assert [metric.step for metric in steps] == list(range(len(steps)))
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert {"report.json", "adaptation-curve.png", "results.txt"} <= names
+    assert {"report.json", "report.html", "adaptation-curve.png", "results.txt"} <= names
 
 
 def test_the_three_next_steps_work_as_they_are_printed(finished):
@@ -95,6 +96,13 @@ def test_evaluation_of_the_candidate_repeats_the_figures_of_training(finished, t
         "mae"
     ]
     assert ours == pytest.approx(trained, abs=1e-5)
+    assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    (run, *_) = client.search_runs(
+        [client.get_experiment_by_name("metarec").experiment_id], f"attributes.run_name = 'evaluate {model}'"
+    )
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test.mae"] == pytest.approx(ours)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +111,7 @@ def test_evaluation_of_the_candidate_repeats_the_figures_of_training(finished, t
         ("inner.lr=-1", "inner.lr is -1.0; use a number above 0"),
         ("algorithm.adapt=decoder.*", "algorithm.adapt: 'decoder.*' selects no parameter; a task can adapt network"),
         ("inner.rl=1", "unknown setting 'inner.rl'; did you mean 'inner.lr'?"),
+        ("evaluate.k=11", "evaluate.k is 11, but a task has 10 query rows to rank (task.num_query); use 10 or less"),
         ("train.num_workers=64", "train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the"),
     ],
 )

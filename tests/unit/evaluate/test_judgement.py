@@ -36,9 +36,12 @@ def planted(errors, *, sizes=SIZES, num_support=None):
         users=np.arange(num_users),
         num_support=np.full(num_users, 8) if num_support is None else np.asarray(num_support),
         num_query=10,
+        num_candidates=10.0,
+        k=5,
         seconds=dict.fromkeys(errors, 0.25),
         user_values=user_values,
         draw_values=np.repeat(user_values.mean(-1)[..., None], 3, axis=-1),
+        coverage=np.full((len(errors), len(sizes), 3), 0.25),
     )
 
 

@@ -14,7 +14,7 @@ from metarec.schema import Head
 from metarec.task import Catalogue
 
 HEAD = Head("rating", 1.0, 5.0)
-CATALOGUE = Catalogue({}, {}, torch.tensor([3.0]), torch.zeros(50, 1))
+CATALOGUE = Catalogue({}, {}, torch.tensor([3.0]), torch.zeros(1000, 1))
 
 
 def histories_of(*targets):
@@ -193,6 +193,9 @@ def test_json_holds_every_figure_and_no_user(ragged):
     document = result.to_json()
     assert document["format_version"] == 1
     assert list(document["values"]["three"]) == ["0", "1", "3", "all"]
-    assert document["values"]["three"]["all"] == {name: result.value("three", "all", name) for name in METRICS}
+    figures = document["values"]["three"]["all"]
+    assert {name: figures[name] for name in METRICS} == {name: result.value("three", "all", name) for name in METRICS}
+    assert figures["coverage_at_5"] == result.coverage_of("three", "all")
+    assert figures["log_loss"] is None
     assert document["num_users"] == 40
     assert document["num_short"]["3"] == 2

@@ -1,4 +1,4 @@
-"""Metrics against answers known by hand, a brute-force expectation and scikit-learn."""
+"""Errors and nDCG against answers known by hand, a brute-force expectation and scikit-learn."""
 
 import itertools
 import math
@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import ndcg_score
 
-from metarec.metrics import mae, ndcg_at_k, squared_error
+from metarec.metrics import log_loss, mae, ndcg_at_k, squared_error
 
 
 def row(*values):
@@ -131,3 +132,15 @@ def test_a_batch_gives_what_each_task_gives_alone():
     for metric in (mae, squared_error, lambda *rows: ndcg_at_k(*rows, k=3)):
         alone = torch.stack([metric(*task) for task in zip(score, target, mask, strict=True)])
         torch.testing.assert_close(metric(score, target, mask), alone, rtol=0, atol=1e-14, equal_nan=True)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 0.99), st.integers(0, 1)), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_log_loss_equals_scikit_learns(rows):
+    probability, event = (row(*map(float, column)) for column in zip(*rows, strict=True))
+    expected = sklearn_log_loss(event, probability, labels=[0, 1])
+    assert log_loss(probability, event, all_of(event)).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_log_loss_of_a_certain_mistake_is_finite():
+    assert log_loss(row(0.0), row(1.0), all_of(row(0.0))).item() == pytest.approx(-math.log(1e-7))

@@ -1,0 +1,202 @@
+"""The report of an evaluation as one HTML page that needs nothing else: tables, curves as inline SVG, no script."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from metarec.evaluate.best_floor import best_floor
+from metarec.evaluate.evaluation import Evaluation, Size
+from metarec.evaluate.gate import Verdict
+from metarec.evaluate.interval import Interval
+from metarec.evaluate.metric import Metric, metric_named
+from metarec.evaluate.plot import curves_as_svg
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e3e3; }
+th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; }
+tr.candidate td { font-weight: 600; background: #f3f6fa; } .best { color: #0a6b2d; font-weight: 600; }
+.passed { color: #0a6b2d; } .failed { color: #a02020; } nav a { margin-right: 1rem; }
+svg { max-width: 100%; height: auto; }
+.note { color: #555; }
+"""
+
+
+def render_page(evaluation: Evaluation, verdict: Verdict | None, *, primary: str, facts: Mapping[str, Any]) -> str:
+    """The page.
+
+    Args:
+        evaluation: what was found; its last predictor is the candidate.
+        verdict: of the gate; None where none was asked.
+        primary: the metric that decides, as `evaluate.primary` names it.
+        facts: what is judged on what, as text.
+    """
+    metric = metric_named(primary)
+    title = f"{evaluation.predictors[-1]} on {len(evaluation.users)} test users"
+    sections = {
+        "results": ("Results", _results(evaluation, metric)),
+        "curves": ("What each further rating is worth", _curves(evaluation, metric)),
+        "lists": (f"Lists of {evaluation.k}", _lists(evaluation)),
+        "segments": ("Groups of users", _segments(evaluation, metric)),
+        "costs": ("Seconds", _costs(evaluation)),
+        "facts": ("What was measured", _facts(evaluation, facts)),
+    }
+    shown = {name: section for name, section in sections.items() if section[1]}
+    links = "".join(f'<a href="#{name}">{_text(heading)}</a>' for name, (heading, _) in shown.items())
+    body = "".join(f'<h2 id="{name}">{_text(heading)}</h2>{content}' for name, (heading, content) in shown.items())
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f"<body><h1>{_text(title)}</h1>{_verdict(verdict)}<nav>{links}</nav>{body}</body></html>\n"
+    )
+
+
+def _results(evaluation: Evaluation, primary: Metric) -> str:
+    """Errors and nDCG of every predictor with all support ratings, and how far each is from the best floor."""
+    metrics = [metric for metric in evaluation.metrics if metric.name.startswith(("mae", "rmse", "ndcg"))]
+    best = best_floor(evaluation, primary)
+    titles = ["", *(metric.title for metric in metrics), *([f"{primary.title} - best floor [95 %]"] if best else [])]
+    rows = []
+    for name in evaluation.predictors:
+        cells = [_best_cell(evaluation, name, metric) for metric in metrics]
+        if best:
+            interval = evaluation.compare(name, best, metric=primary.name)
+            cells.append("best floor" if name == best else _signed(interval))
+        rows.append((name, cells))
+    note = (
+        f"All support ratings (median {np.median(evaluation.num_support):g}), {evaluation.num_query:g} query ratings, "
+        f"mean over users and {evaluation.num_draws} draws; paired bootstrap intervals over users. RMSE is the root "
+        "of the mean over users. Tied scores count as their mean over random order. Green: best of the column."
+    )
+    return _table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{_text(note)}</p>'
+
+
+def _curves(evaluation: Evaluation, primary: Metric) -> str:
+    """A plot and a table of the primary metric, and of nDCG@5 or MAE beside it."""
+    other = metric_named("mae" if primary.name == "ndcg_at_5" else "ndcg@5")
+    parts = []
+    for metric in (primary, other):
+        titles = [f"{metric.title} by support ratings", *(str(size) for size in evaluation.sizes)]
+        rows = [
+            (name, [_best_cell(evaluation, name, metric, size) for size in evaluation.sizes])
+            for name in evaluation.predictors
+        ]
+        parts += [curves_as_svg(evaluation, metric), _table(titles, rows, candidate=evaluation.predictors[-1])]
+    short = [(evaluation.num_short(size), size) for size in evaluation.sizes]
+    notes = [f"{count} users have fewer than {size} support ratings; they keep all." for count, size in short if count]
+    return "".join([*parts, *(f'<p class="note">{_text(note)}</p>' for note in notes)])
+
+
+def _lists(evaluation: Evaluation) -> str:
+    """Everything that is no error and no nDCG."""
+    metrics = [metric for metric in evaluation.metrics if not metric.name.startswith(("mae", "rmse", "ndcg"))]
+    if not metrics:
+        return ""
+    titles = ["", *(metric.title for metric in metrics), f"coverage@{evaluation.k}"]
+    rows = [
+        (
+            name,
+            [
+                *(_best_cell(evaluation, name, metric) for metric in metrics),
+                _decimal(evaluation.coverage_of(name, "all")),
+            ],
+        )
+        for name in evaluation.predictors
+    ]
+    undefined = evaluation.num_undefined(metrics[0].name)
+    note = (
+        f"A user's held-out ratings are ranked among {evaluation.num_candidates:.0f} items. {undefined} of "
+        f"{len(evaluation.users)} users have no relevant query item and are left out of the metrics of relevance."
+    )
+    return _table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{_text(note)}</p>'
+
+
+def _segments(evaluation: Evaluation, primary: Metric) -> str:
+    best, candidate = best_floor(evaluation, primary), evaluation.predictors[-1]
+    if not evaluation.segments or best is None or best == candidate:
+        return ""
+    titles = [primary.title, "users", best, candidate, "difference [95 %]"]
+    rows = []
+    for segment in evaluation.segments:
+        values = [evaluation.segment_value(segment, name, "all", primary.name) for name in (best, candidate)]
+        interval = evaluation.compare(candidate, best, metric=primary.name, segment=segment)
+        rows.append((segment.name, [str(int(segment.members.sum())), *map(_decimal, values), _signed(interval)]))
+    return _table(titles, rows)
+
+
+def _costs(evaluation: Evaluation) -> str:
+    rows = []
+    for name in evaluation.predictors:
+        training = evaluation.training_seconds.get(name)
+        rows.append(
+            (
+                name,
+                [
+                    "-" if training is None else f"{training:.1f}",
+                    f"{evaluation.seconds[name]:.1f}",
+                    f"{evaluation.task_milliseconds(name):.2f}",
+                ],
+            )
+        )
+    titles = ["", "training (s)", "all adaptation (s)", "adaptation and prediction of a task (ms)"]
+    return _table(titles, rows, candidate=evaluation.predictors[-1])
+
+
+def _facts(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
+    counts = {
+        "test users": len(evaluation.users),
+        "query ratings": f"{evaluation.num_query:g}",
+        "draws": evaluation.num_draws,
+        "candidates of a ranking": f"{evaluation.num_candidates:.0f}",
+    }
+    return _table(["", ""], [(name, [str(value)]) for name, value in {**facts, **counts}.items()])
+
+
+def _verdict(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return ""
+    if verdict.passed:
+        return '<p class="passed">Passes the gate: better than every opponent beyond chance.</p>'
+    reasons = "".join(f"<li>{_text(reason)}</li>" for reason in verdict.reasons)
+    return f'<div class="failed">Does not pass the gate:<ul>{reasons}</ul></div>'
+
+
+def _best_cell(evaluation: Evaluation, name: str, metric: Metric, size: Size = "all") -> str:
+    """A value; the best of all predictors is marked."""
+    values = {other: evaluation.value(other, size, metric.name) for other in evaluation.predictors}
+    known = [metric.improvement(value) for value in values.values() if not np.isnan(value)]
+    own = _decimal(values[name])
+    return f"*{own}" if known and metric.improvement(values[name]) == max(known) else own
+
+
+def _table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], candidate: str = "") -> str:
+    head = "".join(f"<th>{_text(title)}</th>" for title in titles)
+    body = "".join(
+        f"<tr{_row_class(name, candidate)}><td>{_text(name)}</td>{''.join(map(_cell, cells))}</tr>"
+        for name, cells in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _row_class(name: str, candidate: str) -> str:
+    return ' class="candidate"' if candidate and name == candidate else ""
+
+
+def _cell(text: str) -> str:
+    return f'<td class="best">{_text(text[1:])}</td>' if text.startswith("*") else f"<td>{_text(text)}</td>"
+
+
+def _signed(interval: Interval) -> str:
+    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+
+
+def _decimal(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.4f}"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))

@@ -1,0 +1,64 @@
+"""The evaluation of several models, over whole catalogues, and what it refuses before any work."""
+
+import json
+
+import pytest
+
+from tests.jobs.command_line import SMALL, last_line, run_job
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_pulled(tmp_path):
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file" / "report.json")
+    refused = run_job("evaluate", "--model", "models:/none/1", "--report", place, root=tmp_path)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr).startswith(f"error: cannot write {place}: ")
+    assert refused.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    """The home of two models of one method, and of a third on other ratings."""
+    root = tmp_path_factory.mktemp("home")
+    for name, settings in {"a": [], "b": ["run.seed=1"], "other": ["synthetic.noise=0.6"]}.items():
+        own = (f"run.name={name}", "train.num_workers=0", *settings)
+        done = run_job("train", "--set", *SMALL, *own, root=root)
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.mark.slow
+def test_seeds_of_one_method_get_a_row_with_their_mean(seeds, tmp_path):
+    models = ["models:/metarec-synthetic/1", "models:/metarec-synthetic/2"]
+    report = tmp_path / "report.html"
+    arguments = ("--model", *models, "--report", str(report), "--set", *SMALL[-2:])
+    done = run_job("evaluate", *arguments, root=seeds)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "report.json").read_text())
+    values = {name: sizes["all"]["mae"] for name, sizes in document["evaluation"]["values"].items()}
+    both = "mean over seeds 0, 1"
+    assert list(values)[-1] == both
+    assert values[both] == pytest.approx((values[models[0]] + values[models[1]]) / 2)
+    assert not set(models) & document["verdict"]["opponents"].keys()
+    assert both in report.read_text()
+
+
+@pytest.mark.slow
+def test_held_out_ratings_are_ranked_in_the_whole_catalogue(seeds, tmp_path):
+    report = tmp_path / "report.json"
+    settings = (*SMALL[-2:], "evaluate.candidates=all", "evaluate.k=20", "evaluate.support_sizes=[0]")
+    arguments = ("--model", "models:/metarec-synthetic/1", "--report", str(report), "--set", *settings)
+    done = run_job("evaluate", *arguments, root=seeds)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(report.read_text())["evaluation"]
+    assert 10 < found["num_candidates"] < 40
+    assert 0 < found["values"]["global mean"]["all"]["recall_at_20"] < 1
+
+
+@pytest.mark.slow
+def test_models_of_different_datasets_are_not_judged_together(seeds):
+    models = ["models:/metarec-synthetic/1", "models:/metarec-synthetic/3"]
+    refused = run_job("evaluate", "--model", *models, root=seeds)
+    assert refused.returncode == 1
+    assert "models:/metarec-synthetic/3 was trained on dataset" in last_line(refused.stderr)
+    assert "starting" not in refused.stdout

@@ -1,0 +1,115 @@
+"""Means over seeds, groups of users, and the blocks of the table that show lists and segments."""
+
+import numpy as np
+import pytest
+import torch
+
+from metarec.config import load_config
+from metarec.errors import ConfigError
+from metarec.evaluate.candidates import require_candidates_for_lists
+from metarec.evaluate.seeds import with_mean_of
+from metarec.evaluate.segments import segments_of
+from metarec.evaluate.table import render_table
+from metarec.schema import FeatureField
+from metarec.task import Catalogue
+from tests.planted_evaluation import FIGURES, NUM_USERS, planted_evaluation
+
+CANDIDATE = "maml on <melu>"
+
+
+def test_the_mean_over_seeds_shows_the_mean_of_what_each_seed_shows():
+    """Also of RMSE, where the mean of squares would show another figure."""
+    evaluation = planted_evaluation()
+    pair = ["global mean", "item + user bias"]
+    both = with_mean_of(evaluation, pair, "both")
+    assert both.predictors[-1] == "both"
+    for metric in ("mae", "rmse", "recall_at_5"):
+        expected = np.mean([evaluation.value(name, "all", metric) for name in pair])
+        assert both.value("both", "all", metric) == pytest.approx(expected, abs=1e-12)
+    assert both.per_user("both", "all", "mae") == pytest.approx(np.full(NUM_USERS, 1.1))
+    assert both.value("maml on <melu>", 5, "mae") == evaluation.value("maml on <melu>", 5, "mae")
+    assert both.seconds["both"] == pytest.approx(2.4)
+
+
+def test_training_seconds_of_a_mean_are_those_that_are_known():
+    both = with_mean_of(planted_evaluation(), ["global mean", CANDIDATE], "both")
+    assert both.training_seconds["both"] == 77.0
+
+
+def test_the_interval_of_a_mean_over_seeds_is_over_users():
+    evaluation = planted_evaluation()
+    both = with_mean_of(evaluation, [CANDIDATE, CANDIDATE], "twice")
+    expected = evaluation.compare(CANDIDATE, "item + user bias", metric="mae")
+    assert both.compare("twice", "item + user bias", metric="mae") == expected
+
+
+def test_segments_are_classes_of_length_values_of_features_and_halves_of_numbers():
+    num_support = np.repeat([3, 8, 30], [15, 9, 16])
+    features = {
+        "gender": torch.tensor([[1], [2]]).repeat(20, 1),
+        "age": (torch.arange(40.0)[:, None] - 20) / 10,
+        "text": torch.zeros(40, 3),
+        "town": torch.ones(40, 1, dtype=torch.int64),
+    }
+    fields = (
+        FeatureField("gender", "categorical", ("F", "M", "X")),
+        FeatureField("age", "numeric", mean=20.0, scale=10.0),
+        FeatureField("text", "dense", width=3),
+        FeatureField("town", "categorical", tuple("abcdefghi")),
+    )
+    catalogue = Catalogue(features, {}, torch.zeros(1), torch.zeros(5, 1))
+    found = {s.name: s.members for s in segments_of(num_support, np.arange(40), catalogue, fields)}
+    assert list(found) == [
+        "0-5 support ratings",
+        "21-50 support ratings",
+        "gender = F",
+        "gender = M",
+        "age up to 19.5",
+        "age over 19.5",
+    ]
+    assert found["0-5 support ratings"].nonzero()[0].tolist() == list(range(15))
+    assert found["gender = F"].sum() == found["age over 19.5"].sum() == 20
+
+
+def test_a_segment_is_judged_over_its_own_users():
+    evaluation = planted_evaluation()
+    female = evaluation.segments[0]
+    assert evaluation.segment_value(female, CANDIDATE, "all", "mae") == pytest.approx(1.0)
+    assert evaluation.segment_value(female, "global mean", "all", "rmse") == pytest.approx(1.2)
+    interval = evaluation.compare(CANDIDATE, "factorisation + fold-in", metric="mae", segment=female)
+    assert interval == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_the_table_shows_lists_seconds_and_segments_in_a_hundred_columns():
+    lines = render_table(planted_evaluation()).splitlines()
+    assert max(map(len, lines)) <= 100
+    head = next(index for index, line in enumerate(lines) if line.startswith("ranked among 300 items"))
+    assert lines[head].split()[4:] == ["P@5", "R@5", "F1@5", "hit@5", "MAP@5", "MRR", "AUC"]
+    assert lines[head + len(FIGURES)].split()[3:] == ["0.2500"] * 7
+    costs = next(index for index, line in enumerate(lines) if line.startswith("and "))
+    assert lines[costs].split() == ["and", "log", "loss", "div@5", "cov@5", "train", "s", "ms/task"]
+    assert lines[costs + len(FIGURES)].split()[3:] == ["-", "0.2500", "0.1250", "77.0", "10.00"]
+    segment = next(line for line in lines if line.startswith("gender = F"))
+    assert segment.split()[3:] == ["10", "0.9000", "1.0000", "+0.1000", "[+0.1000,", "+0.1000]"]
+    assert "3 users have no relevant query item" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "num_items", "sentence"),
+    [
+        (["evaluate.k=11"], None, "evaluate.k is 11, but a task has 10 query rows to rank"),
+        (
+            ["evaluate.k=99", "evaluate.candidates=all"],
+            40,
+            "evaluate.k is 99, but synthetic has 40 items to rank; use 40",
+        ),
+    ],
+)
+def test_lists_longer_than_what_there_is_to_choose_from_are_refused(overrides, num_items, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        require_candidates_for_lists(load_config(None, overrides), num_items)
+
+
+def test_lists_of_all_there_is_are_allowed():
+    require_candidates_for_lists(load_config(None, ["evaluate.k=10"]))
+    require_candidates_for_lists(load_config(None, ["evaluate.k=40", "evaluate.candidates=all"]), 40)
