@@ -102,7 +102,8 @@ def stream_batches(builder: BatchBuilder, first_step: int) -> Generator[TaskBatc
     blocks = [pa.table({"step": due[start : start + STEPS_PER_BLOCK]}) for start in range(0, len(due), STEPS_PER_BLOCK)]
     if not blocks:
         return
-    batches = ray.data.from_arrow(blocks).map_batches(
+    # not from_arrow, whose tasks wait for good for a CPU of their own where a Tune trial holds all that it may use
+    batches = ray.data.from_blocks(blocks).map_batches(
         Reader,
         fn_constructor_args=(builder,),
         batch_format="pyarrow",

@@ -1,0 +1,230 @@
+"""Search for better settings: trials on Ray Tune, chosen by validation users; the best one alone meets the test users.
+
+python -m jobs.tune --space NAME [--trials N] [--config FILE.toml] [--set key=value …]
+
+`search.algorithm` is random, optuna or population. Submitted again under the same run.name, a search goes on: no trial
+that ended trains again.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import pkgutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import tune_spaces
+from jobs import command
+from jobs.command import say
+from jobs.train import judge
+from jobs.tune_tracking import SearchTracking
+from metarec import storage
+from metarec.config import Config, with_values
+from metarec.errors import ConfigError, TrainingError
+from metarec.train.run import RunFolder, locked, name_run, open_run
+
+if TYPE_CHECKING:
+    from metarec.search.search import Search
+    from metarec.search.space import Space
+    from metarec.search.trials import Trial
+    from metarec.tracking import Store
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this job."""
+    parser.add_argument("--space", metavar="NAME", required=True, help=f"one of {', '.join(space_names())}")
+    parser.add_argument("--trials", type=int, metavar="N", help="how many trials; those of the space if left out")
+
+
+def run(config: Config, arguments: argparse.Namespace) -> None:
+    """Search, or go on, or print the result of a search that is finished."""
+    from metarec.search.space import check_space
+
+    space = load_space(arguments.space)
+    num_trials = space.num_trials if arguments.trials is None else arguments.trials
+    if num_trials < 1:
+        where = f"NUM_TRIALS of {space.place}" if arguments.trials is None else "--trials"
+        raise ConfigError(f"{where} is {num_trials}; use 1 or more")
+    check_space(space, config)
+    config = with_values(config, {"run.name": name_run(config)})
+    folder = open_run(config)
+    with locked(folder):
+        _require_same_search(folder, space, num_trials)
+        finished = folder.read_state().get("summary")
+        if finished is None:
+            finished = work(config, folder, space, num_trials)
+        else:
+            say(f"search {config.run.name} is finished; this is its result, from {folder.uri}")
+        print(finished, flush=True)
+
+
+def space_names() -> list[str]:
+    """The spaces there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(tune_spaces.__path__))
+
+
+def load_space(name: str) -> "Space":
+    """A space by the name of its module.
+
+    Raises:
+        ConfigError: there is none of that name, or it lacks one of its four names.
+    """
+    from metarec.search.space import Space
+
+    if name not in space_names():
+        raise ConfigError(f"--space is {name!r}; there are {', '.join(space_names())} in tune_spaces")
+    module = importlib.import_module(f"tune_spaces.{name}")
+    missing = [each for each in ("SPACE", "METRIC", "MODE", "NUM_TRIALS") if not hasattr(module, each)]
+    if missing:
+        raise ConfigError(f"tune_spaces/{name}.py has no {missing[0]}; a space has SPACE, METRIC, MODE and NUM_TRIALS")
+    return Space(name, module.SPACE, module.METRIC, module.MODE, module.NUM_TRIALS)
+
+
+def _require_same_search(folder: RunFolder, space: "Space", num_trials: int) -> None:
+    """Refuse to go on with another space or number of trials than a search began with."""
+    asked = {"space": space.name, "num_trials": num_trials, "settings": space.describe()}
+    begun = folder.read_state().get("search")
+    if begun is None:
+        folder.update_state(search=asked)
+    elif begun != asked:
+        changed = [name for name in asked if begun.get(name) != asked[name]]
+        raise ConfigError(
+            f"search {folder.uri.rpartition('/')[2]!r} was started with another {changed[0]} "
+            f"({json.dumps(begun.get(changed[0]))}); choose another run.name, or leave it out for a new search"
+        )
+
+
+def work(config: Config, folder: RunFolder, space: "Space", num_trials: int) -> str:
+    """Prepare, run the trials, and judge the best on test users; return what a person should read at the end."""
+    from metarec.data.sources import check_source
+    from metarec.tracking import open_store
+
+    check_source(config)
+    say(f"search {config.run.name}: opening the tracking store and Ray")
+    store = open_store(config)
+    with command.ray_session():
+        from metarec.data.prepare import prepare
+        from metarec.search.population import check_population
+        from metarec.search.room import trials_at_once
+        from metarec.search.search import Search
+        from metarec.train.preflight import check_shared
+
+        at_once = trials_at_once(config)
+        if config.search.algorithm == "population":
+            check_population(config, space, num_trials, at_once)
+        check_shared(config.output.uri)
+        search = Search(config, space, prepare(config, progress=say), folder, num_trials)
+        say(f"plan: {num_trials} trials over {', '.join(space.domains)}, {at_once} at a time, from {space.place}")
+        with SearchTracking(search, store) as tracking:
+            trials = run_trials(search, tracking)
+            summary = conclude(search, store, tracking, trials)
+    folder.update_state(status="finished", summary=summary)
+    return summary
+
+
+def run_trials(search: "Search", tracking: SearchTracking) -> list["Trial"]:
+    """Run what has not ended; raise `Interrupted` when somebody asks to stop."""
+    from metarec.search.search import run_search
+
+    name, num_ended = search.config.run.name, sum(trial.result is not None for trial in search.trials.all())
+    if num_ended:
+        say(f"going on: {num_ended} of {search.num_trials} trials have ended")
+    with command.stop_on_signal() as stop:
+        trials = run_search(search, watch=tracking, stop=stop)
+    num_ended = sum(trial.result is not None for trial in trials)
+    if num_ended < search.num_trials:
+        raise command.Interrupted(
+            f"search {name} is saved with {num_ended} of {search.num_trials} trials ended; "
+            f"go on with --set run.name={name}"
+        )
+    return trials
+
+
+def best_of(config: Config, trials: Sequence["Trial"]) -> "Trial":
+    """The trial that won.
+
+    Raises:
+        TrainingError: none finished.
+    """
+    from metarec.search.trials import ranked
+
+    best = ranked(trials, config.evaluate.primary)
+    if not best:
+        reasons = [trial.result.reason for trial in trials if trial.result and trial.result.reason]
+        because = f"; the last one said: {reasons[-1]}" if reasons else ""
+        raise TrainingError(f"none of the {len(trials)} trials of search {config.run.name!r} finished{because}")
+    return best[0]
+
+
+def conclude(search: "Search", store: "Store", tracking: SearchTracking, trials: Sequence["Trial"]) -> str:
+    """Keep table, plot and best config, judge the winner on test users, and say where to look."""
+    from metarec.search.trials import trial_config, trial_folder
+
+    config = search.config
+    best = best_of(config, trials)
+    table, evidence = keep_results(search, tracking, trials, best)
+    say(f"{evidence}; it alone meets the test users")
+    winner, folder = trial_config(config, best.number, best.values), trial_folder(config, best.number)
+    with tracking.reopened(best) as tracked:
+        result = judge(winner, search.dataset, folder, store, tracked)
+    file, plot = (storage.join(search.folder.uri, name) for name in ("best.toml", "trials.png"))
+    return "\n".join(
+        [
+            "",
+            table,
+            "",
+            f"best: {evidence}",
+            result,
+            "",
+            "of the search:",
+            f"  python -m jobs.train --config {file}",
+            f"  {plot}",
+            *places_to_look(search, store),
+        ]
+    )
+
+
+def keep_results(
+    search: "Search", tracking: SearchTracking, trials: Sequence["Trial"], best: "Trial"
+) -> tuple[str, str]:
+    """Write table, plot and best config to the search's folder and to MLflow; return table and evidence."""
+    from metarec.search.outcome import best_toml, render_trials
+    from metarec.search.plot import plot_trials
+
+    assert best.result is not None
+    primary, drawn = search.config.evaluate.primary, tuple(search.space.domains)
+    table = render_trials(trials, drawn, primary)
+    name = search.config.run.name
+    evidence = f"trial {best.number} of {len(trials)} of {name}, validation {primary} {best.result.metric:.4f}"
+    heading = f"python -m jobs.train --config {storage.join(search.folder.uri, 'best.toml')}"
+    files = {
+        "trials.txt": table.encode(),
+        "trials.png": plot_trials(trials, drawn, primary),
+        "best.toml": best_toml(search.config, best.values, heading=heading, evidence=evidence).encode(),
+    }
+    for file, content in files.items():
+        storage.write_bytes(storage.join(search.folder.uri, file), content)
+    tracking.keep(files, best)
+    return table, evidence
+
+
+def places_to_look(search: "Search", store: "Store") -> list[str]:
+    """Where a person can look at a search: MLflow, TensorBoard where it is installed, and Ray's dashboard if any."""
+    import ray
+
+    dashboard = ray.init(ignore_reinit_error=True).dashboard_url  # of the Ray that is there
+    page = f"/#/experiments/{store.experiment_id}"
+    served = store.uri.startswith("http")
+    start = store.uri + page if served else f"mlflow ui --backend-store-uri {store.uri}"
+    lines = [
+        f"  {start}",
+        f"    ({'' if served else f'at {page} '}select the children of {search.config.run.name}: Compare)",
+    ]
+    if importlib.util.find_spec("tensorboard"):
+        lines.append(f"  tensorboard --logdir {storage.join(search.folder.uri, 'tune')}")
+    return [*lines, f"  http://{dashboard}  (Ray: jobs, and the Train run of each trial)"] if dashboard else lines
+
+
+if __name__ == "__main__":
+    command.main(__doc__, run, add_arguments)
