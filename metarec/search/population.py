@@ -23,22 +23,19 @@ from metarec.train.checkpoint import KIND
 from metarec.train.run import RunFolder
 from metarec.train.worker import checkpoints_of
 
-LIVE = ("outer.lr", "outer.clip", "inner.damping", "train.meta_batch")
+LIVE = ("outer.lr", "outer.clip", "inner.damping")
 LEARNS_RATES = ("maml", "learned_mask", "meta_sgd")
 
 
-def check_population(config: Config, space: Space, num_trials: int, at_once: int) -> None:
+def check_population(config: Config, space: Space) -> None:
     """Refuse a population that would exchange nothing.
 
     Args:
         config: of the search.
         space: of its settings.
-        num_trials: how many there are in the population.
-        at_once: for how many the cluster has room.
 
     Raises:
         ConfigError: trials are distributed, or a setting of the space acts on new weights alone.
-        ClusterError: the population does not train side by side.
     """
     if config.train.num_workers > 0:
         raise ConfigError(
@@ -53,6 +50,18 @@ def check_population(config: Config, space: Space, num_trials: int, at_once: int
                 f"search.algorithm is 'population' and {space.place} draws {name}, which acts on new weights alone, so "
                 f"that a change of it would silently do nothing; draw from {', '.join(live)}, or use random or optuna"
             )
+
+
+def check_side_by_side(num_trials: int, at_once: int) -> None:
+    """Refuse a population whose trials cannot train at the same time, for then they have nobody to compare with.
+
+    Args:
+        num_trials: how many there are.
+        at_once: for how many the cluster has room.
+
+    Raises:
+        ClusterError: there is not room for all.
+    """
     if num_trials > at_once:
         raise ClusterError(
             f"a population of {num_trials} trains side by side, and the cluster has room for {at_once} such trials; "
