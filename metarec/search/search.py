@@ -19,7 +19,7 @@ from metarec.search.room import bundles_of, trials_at_once
 from metarec.search.searcher import RecordedSearch
 from metarec.search.space import Space, check_sample
 from metarec.search.trial import run_trial
-from metarec.search.trials import METRIC, Trial, Trials, trial_folder
+from metarec.search.trials import METRIC, Trial, Trials, trial_config, trial_folder
 from metarec.train.journal import read_journal
 from metarec.train.launch import Watch
 from metarec.train.run import RunFolder
@@ -128,9 +128,9 @@ def _scheduler(search: Search, known: list[Trial]) -> TrialScheduler:
         grace_period=min(config.search.grace_epochs, longest),
         reduction_factor=REDUCTION,
     )
-    schedule = schedule_of(config, search.dataset)
     for trial in known:
         if trial.result is not None:
+            schedule = schedule_of(trial_config(config, trial.number, trial.values), search.dataset)
             before = SimpleNamespace(trial_id=f"{trial.number}")
             asha.on_trial_add(None, before)
             for line in read_journal(trial_folder(config, trial.number).journal):
@@ -160,10 +160,9 @@ def _run(tuner: tune.Tuner, search: Search, watch: Watch, stop: threading.Event)
     if outcome and isinstance(outcome[0], MetarecError):
         raise outcome[0]
     if outcome:
-        cause = outcome[0].__cause__ or outcome[0]
-        raise TrainingError(f"search {search.config.run.name!r} failed: {type(cause).__name__}: {cause}") from outcome[
-            0
-        ]
+        error, name = outcome[0], search.config.run.name
+        cause = error.__cause__ or error
+        raise TrainingError(f"search {name!r} failed: {type(cause).__name__}: {cause}") from error
 
 
 def _ask_to_stop(search: Search) -> None:
