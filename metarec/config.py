@@ -412,6 +412,26 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """How `python -m jobs.tune` looks for better settings; every other job does without."""
+
+    algorithm: Literal["random", "optuna", "population"] = "random"
+    """`random`: draws from the space; `optuna`: its tree-structured Parzen estimator, which learns from finished
+    trials; `population`: trials that fall behind go on from the weights of better ones, with changed settings."""
+    early_stopping: bool = True
+    """random, optuna: whether a trial in the worse two thirds of those that came as far is stopped (ASHA)."""
+    grace_epochs: int = 3
+    """Epochs before ASHA first compares a trial, then 3 and 9 times as many; in a population, epochs between two
+    comparisons."""
+    max_at_once: int = 0
+    """The most trials at a time; 0 = as many as the cluster has room for."""
+
+    def __post_init__(self) -> None:
+        _require(self.grace_epochs >= 1, "search.grace_epochs", self.grace_epochs, "use 1 or more")
+        _require(self.max_at_once >= 0, "search.max_at_once", self.max_at_once, "use 0 or more")
+
+
+@dataclass(frozen=True)
 class OutputConfig:
     """Where everything is written."""
 
@@ -462,6 +482,7 @@ class Config:
     outer: OuterConfig = field(default_factory=OuterConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
@@ -622,14 +643,19 @@ def _build(kind: type[Any], document: Mapping[str, Any], prefix: str) -> object:
     known = {f.name: typing.get_type_hints(kind)[f.name] for f in fields(kind)}
     unknown = [key for key in document if key not in known]
     if unknown:
-        _refuse_unknown(f"{prefix}{unknown[0]}", [f"{prefix}{name}" for name in known])
+        refuse_unknown(f"{prefix}{unknown[0]}", [f"{prefix}{name}" for name in known])
     return kind(**{key: _convert(known[key], value, f"{prefix}{key}") for key, value in document.items()})
 
 
-def _refuse_unknown(name: str, known: Sequence[str]) -> None:
+def refuse_unknown(name: str, known: Sequence[str], place: str = "") -> None:
+    """Refuse a setting that is not there, with the nearest one that is.
+
+    Raises:
+        ConfigError: always.
+    """
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
-    raise ConfigError(f"unknown setting {name!r}; {hint}")
+    raise ConfigError(f"{place}unknown setting {name!r}; {hint}")
 
 
 def _convert(kind: Any, value: Any, name: str) -> Any:

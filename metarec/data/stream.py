@@ -102,7 +102,7 @@ def stream_batches(builder: BatchBuilder, first_step: int) -> Generator[TaskBatc
     blocks = [pa.table({"step": due[start : start + STEPS_PER_BLOCK]}) for start in range(0, len(due), STEPS_PER_BLOCK)]
     if not blocks:
         return
-    # from_arrow would ask for a whole CPU to look at each block, and wait for ever where workers left less
+    # not from_arrow, which asks for a whole CPU to look at each block and waits for ever where workers left less
     batches = ray.data.from_blocks(blocks).map_batches(
         Reader,
         fn_constructor_args=(builder,),

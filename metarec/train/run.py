@@ -25,6 +25,7 @@ FREE_TO_CHANGE = (
     "train.cpus_per_worker",
     "train.use_gpu",
     "train.max_failures",
+    "search.max_at_once",
     "output.root",
     "tracking.uri",
 )

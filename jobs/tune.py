@@ -1,0 +1,146 @@
+"""Search for better settings: trials on Ray Tune, chosen by validation users; the best one alone meets the test users.
+
+python -m jobs.tune --space NAME [--trials N] [--config FILE.toml] [--set key=value …]
+
+`search.algorithm` is random, optuna or population. Submitted again under the same run.name, a search goes on: no trial
+that ended trains again.
+"""
+
+import argparse
+import importlib
+import json
+import pkgutil
+from typing import TYPE_CHECKING
+
+import tune_spaces
+from jobs import command
+from jobs.command import say
+from jobs.tune_results import conclude
+from jobs.tune_tracking import SearchTracking
+from metarec.config import Config, with_values
+from metarec.errors import ConfigError
+from metarec.train.run import RunFolder, locked, name_run, open_run
+
+if TYPE_CHECKING:
+    from metarec.search.search import Search
+    from metarec.search.space import Space
+    from metarec.search.trials import Trial
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this job."""
+    parser.add_argument("--space", metavar="NAME", required=True, help=f"one of {', '.join(space_names())}")
+    parser.add_argument("--trials", type=int, metavar="N", help="how many trials; those of the space if left out")
+
+
+def run(config: Config, arguments: argparse.Namespace) -> None:
+    """Search, or go on, or print the result of a search that is finished."""
+    from metarec.search.population import check_population
+    from metarec.search.proposals import proposals_of
+    from metarec.search.space import check_space
+
+    space = load_space(arguments.space)
+    num_trials = space.num_trials if arguments.trials is None else arguments.trials
+    if num_trials < 1:
+        where = f"NUM_TRIALS of {space.place}" if arguments.trials is None else "--trials"
+        raise ConfigError(f"{where} is {num_trials}; use 1 or more")
+    check_space(space, config)
+    proposals_of(config, space, [])
+    if config.search.algorithm == "population":
+        check_population(config, space)
+    config = with_values(config, {"run.name": name_run(config)})
+    folder = open_run(config)
+    with locked(folder):
+        _require_same_search(folder, space, num_trials)
+        finished = folder.read_state().get("summary")
+        if finished is None:
+            finished = work(config, folder, space, num_trials)
+        else:
+            say(f"search {config.run.name} is finished; this is its result, from {folder.uri}")
+        print(finished, flush=True)
+
+
+def space_names() -> list[str]:
+    """The spaces there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(tune_spaces.__path__))
+
+
+def load_space(name: str) -> "Space":
+    """A space by the name of its module.
+
+    Raises:
+        ConfigError: there is none of that name, or it lacks one of its four names.
+    """
+    from metarec.search.space import Space
+
+    if name not in space_names():
+        raise ConfigError(f"--space is {name!r}; there are {', '.join(space_names())} in tune_spaces")
+    module = importlib.import_module(f"tune_spaces.{name}")
+    missing = [each for each in ("SPACE", "METRIC", "MODE", "NUM_TRIALS") if not hasattr(module, each)]
+    if missing:
+        raise ConfigError(f"tune_spaces/{name}.py has no {missing[0]}; a space has SPACE, METRIC, MODE and NUM_TRIALS")
+    return Space(name, module.SPACE, module.METRIC, module.MODE, module.NUM_TRIALS)
+
+
+def _require_same_search(folder: RunFolder, space: "Space", num_trials: int) -> None:
+    """Refuse to go on with another space or number of trials than a search began with."""
+    asked = {"space": space.name, "num_trials": num_trials, "settings": space.describe()}
+    begun = folder.read_state().get("search")
+    if begun is None:
+        folder.update_state(search=asked)
+    elif begun != asked:
+        changed = [name for name in asked if begun.get(name) != asked[name]]
+        raise ConfigError(
+            f"search {folder.uri.rpartition('/')[2]!r} was started with another {changed[0]} "
+            f"({json.dumps(begun.get(changed[0]))}); choose another run.name, or leave it out for a new search"
+        )
+
+
+def work(config: Config, folder: RunFolder, space: "Space", num_trials: int) -> str:
+    """Prepare, run the trials, and judge the best on test users; return what a person should read at the end."""
+    from metarec.data.sources import check_source
+    from metarec.tracking import open_store
+
+    check_source(config)
+    say(f"search {config.run.name}: opening the tracking store and Ray")
+    store = open_store(config)
+    with command.ray_session():
+        from metarec.data.prepare import prepare
+        from metarec.search.population import check_side_by_side
+        from metarec.search.room import trials_at_once
+        from metarec.search.search import Search
+        from metarec.train.preflight import check_shared
+
+        at_once = trials_at_once(config)
+        if config.search.algorithm == "population":
+            check_side_by_side(num_trials, at_once)
+        check_shared(config.output.uri)
+        search = Search(config, space, prepare(config, progress=say), folder, num_trials)
+        say(f"plan: {num_trials} trials over {', '.join(space.domains)}, {at_once} at a time, from {space.place}")
+        with SearchTracking(search, store) as tracking:
+            trials = run_trials(search, tracking)
+            summary = conclude(search, store, tracking, trials)
+    folder.update_state(status="finished", summary=summary)
+    return summary
+
+
+def run_trials(search: "Search", tracking: SearchTracking) -> list["Trial"]:
+    """Run what has not ended; raise `Interrupted` when somebody asks to stop."""
+    from metarec.search.search import run_search
+
+    name, num_ended = search.config.run.name, sum(trial.result is not None for trial in search.trials.all())
+    if num_ended:
+        say(f"going on: {num_ended} of {search.num_trials} trials have ended")
+    with command.stop_on_signal() as stop:
+        trials = run_search(search, watch=tracking, stop=stop)
+    num_ended = sum(trial.result is not None for trial in trials)
+    if num_ended < search.num_trials:
+        raise command.Interrupted(
+            f"search {name} is saved with {num_ended} of {search.num_trials} trials ended; "
+            f"go on with --set run.name={name}"
+        )
+    return trials
+
+
+if __name__ == "__main__":
+    command.main(__doc__, run, add_arguments)

@@ -1,0 +1,134 @@
+"""A search in MLflow: a parent run with a child for each trial, all written from here, by what the files say.
+
+Trials write records and journals; what MLflow has of them can be behind but not wrong, and a search that goes on goes
+on in the same runs.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from jobs.command import say
+from metarec.errors import TrackingError
+
+if TYPE_CHECKING:
+    from metarec.search.search import Search
+    from metarec.search.trials import Trial
+    from metarec.tracking import Run, Status, Store
+
+PARENT = "mlflow.parentRunId"
+SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_AFTER_FAILED_SYNC = 60.0
+
+
+class SearchTracking:
+    """A `Watch` over the trials of a search, and their runs in MLflow; a `with` block gives all of them true statuses.
+
+    Args:
+        search: what is searched.
+        store: where to track it.
+    """
+
+    def __init__(self, search: "Search", store: "Store") -> None:
+        self._config, self._folder, self._records = search.config, search.folder, search.trials
+        self._dataset, self._drawn, self._store = search.dataset, tuple(search.space.domains), store
+        self._children: dict[int, Run] = {}
+        self._told: set[int] = set()
+        self._looked = time.monotonic()
+
+    def __enter__(self) -> "SearchTracking":
+        """Start the parent run, or go on with it."""
+        from metarec.tracking import start_run
+
+        state = self._folder.read_state()
+        self._parent = start_run(
+            self._store, self._config.run.name, self._config, state.get("mlflow_run_id"), {"metarec.kind": "search"}
+        )
+        self._folder.update_state(mlflow_run_id=self._parent.run_id, status="running")
+        self._parent.log_dataset(self._dataset.manifest)
+        self._told = {trial.number for trial in self._records.all() if trial.result}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the parent, and as killed the trials that were left unfinished."""
+        for run in self._children.values():
+            with contextlib.suppress(TrackingError):  # the parent says it
+                run.finish("KILLED")
+        self._parent.__exit__(kind, error, trace)
+
+    def __call__(self, *, last: bool = False) -> None:
+        """Show trials that ended, and bring MLflow up to what the files say."""
+        if not last and time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
+            return
+        trials = self._records.all()
+        for trial in trials:
+            if trial.result and trial.number not in self._told:
+                self._told.add(trial.number)
+                say(self._sentence(trial, sum(1 for each in trials if each.result)))
+        try:
+            for trial in trials:
+                self._sync(trial)
+        except TrackingError as error:
+            say(f"warning: {error}; the search goes on, its figures are kept in {self._folder.uri}")
+            self._looked += SECONDS_AFTER_FAILED_SYNC
+        self._looked = max(self._looked, time.monotonic())
+
+    def keep(self, files: Mapping[str, bytes], best: "Trial") -> None:
+        """Keep what came of the search with the parent run."""
+        for name, content in files.items():
+            self._parent.log_artifact_bytes(name, content)
+        if best.result is not None and best.result.metric is not None:
+            self._parent.log_metrics(0, {"validation.metric": best.result.metric})
+        best_values = {f"best.{name}": best.values[name] for name in self._drawn}
+        self._parent.set_tags({"best.trial": best.number, **best_values})
+
+    @contextlib.contextmanager
+    def reopened(self, trial: "Trial") -> Iterator["Run"]:
+        """The run of a trial that ended, for more to be written to it."""
+        with self._start(trial) as run:
+            yield run
+
+    def _sync(self, trial: "Trial") -> None:
+        """Send what is new of a trial; one that ended gets its status, once."""
+        from metarec.search.trials import trial_folder
+
+        folder = trial_folder(self._config, trial.number)
+        if folder.read_state().get("status") == "finished":
+            return
+        if trial.number not in self._children:
+            self._children[trial.number] = self._start(trial)
+        run = self._children[trial.number]
+        run.sync_journal(folder.journal)
+        if trial.result is not None:
+            statuses: dict[str, Status] = {"finished": "FINISHED", "stopped early": "KILLED", "failed": "FAILED"}
+            run.set_tags({"search.ending": trial.result.ending, "search.reason": trial.result.reason})
+            run.finish(statuses[trial.result.ending])
+            folder.update_state(status="finished")
+            del self._children[trial.number]
+
+    def _start(self, trial: "Trial") -> "Run":
+        from metarec.search.trials import trial_config, trial_folder
+        from metarec.tracking import start_run
+
+        folder = trial_folder(self._config, trial.number)
+        config = trial_config(self._config, trial.number, trial.values)
+        tags = {PARENT: self._parent.run_id, "metarec.kind": "trial"}
+        run = start_run(self._store, config.run.name, config, folder.read_state().get("mlflow_run_id"), tags)
+        folder.update_state(mlflow_run_id=run.run_id)
+        return run
+
+    def _sentence(self, trial: "Trial", ended: int) -> str:
+        from metarec.search.outcome import text_of
+
+        assert trial.result is not None
+        values = ", ".join(f"{name} {text_of(trial.values[name])}" for name in self._drawn)
+        metric = (
+            f", validation {self._config.evaluate.primary} {trial.result.metric:.4f}" if trial.result.metric else ""
+        )
+        reason = f" ({trial.result.reason})" if trial.result.reason else ""
+        how = f"{trial.result.ending} after {trial.result.num_epochs} epochs{reason}{metric}"
+        return f"trial {trial.number} ({ended} ended): {values}: {how}"

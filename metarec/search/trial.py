@@ -1,0 +1,86 @@
+"""What runs in a trial's process: a training like any other, whose validation metric is told to Tune."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ray import tune
+
+from metarec import storage
+from metarec.config import Config, config_from_dict
+from metarec.data.dataset import open_dataset
+from metarec.errors import ConfigError, MetarecError
+from metarec.search.population import CheckpointReports, checkpoint_uri, take_over
+from metarec.search.reports import SECONDS_BETWEEN_LOOKS, EpochReports
+from metarec.search.trials import Result, Trials, standing, trial_config, trial_folder
+from metarec.train.checkpoint import KIND
+from metarec.train.journal import read_journal
+from metarec.train.launch import launch
+from metarec.train.run import RunFolder, locked
+from metarec.train.worker import checkpoints_of
+
+SECONDS_FOR_A_PREDECESSOR = 60.0
+"""How long the process of a search that was killed may still hold a trial."""
+
+
+def run_trial(suggestion: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    """Train one trial, from where it stands, and put on record how it ended.
+
+    Bad luck of the settings, such as a rate that makes tasks infinite, is how a trial ends, and no error of the search.
+
+    Args:
+        suggestion: `values`, from the searcher, or changed by a population.
+        plan: of all trials: `config` as nested tables, `dataset` and `trials` as URIs.
+    """
+    base, trials, dataset = config_from_dict(plan["config"]), Trials(plan["trials"]), open_dataset(plan["dataset"])
+    trial_id = tune.get_context().get_trial_id()
+    number = trials.number_of(trial_id)
+    config, folder = trial_config(base, number, suggestion["values"]), trial_folder(base, number)
+    in_population = base.search.algorithm == "population"
+    reports = (CheckpointReports if in_population else EpochReports)(config, dataset, folder)
+    with _locked_in_time(folder):
+        if in_population:
+            trials.suggest(number, suggestion["values"], trial_id)
+            take_over(config, folder)
+        if not trials.has_ended(number):
+            try:
+                outcome = launch(config, dataset, folder, watch=reports, stop=threading.Event())
+            except MetarecError as error:
+                lines = read_journal(folder.journal)
+                return trials.end(number, standing(lines, config.evaluate.primary, "failed", str(error)))
+            if outcome["stopped"]:
+                return None
+            trials.end(number, finished_result(config, folder))
+        return reports.tell_last()
+
+
+def finished_result(config: Config, folder: RunFolder) -> Result:
+    """The result of a trial that trained to its end: the metric of its best checkpoint, the one that is judged."""
+    result = standing(read_journal(folder.journal), config.evaluate.primary, "finished")
+    best = checkpoints_of(config, folder).best(lambda warning: None)
+    if best is None:
+        return Result("failed", None, result.num_epochs, result.train_seconds, "none of its checkpoints is whole")
+    metric = storage.read_bundle_manifest(checkpoint_uri(config, folder, best), KIND)["validation"]
+    return Result("finished", metric, result.num_epochs, result.train_seconds)
+
+
+@contextmanager
+def _locked_in_time(folder: RunFolder) -> Iterator[None]:
+    """Hold the run; a process of an earlier start that still holds it is on its way out."""
+    began = time.monotonic()
+    while True:
+        holding = locked(folder)
+        try:
+            holding.__enter__()
+        except ConfigError:
+            if time.monotonic() - began > SECONDS_FOR_A_PREDECESSOR:
+                raise
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        else:
+            break
+    try:
+        yield
+    finally:
+        holding.__exit__(None, None, None)

@@ -1,0 +1,139 @@
+"""The trials of a search, on storage: what each was given, and how it ended. This decides what still has to be done.
+
+Tune's own snapshot is written now and then, and trials that finished after the last one would run again. Here each
+trial has a file from the moment it is suggested and another from the moment it ends, in the folder of the search.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from metarec import storage
+from metarec.config import Config, with_values
+from metarec.errors import StorageError
+from metarec.evaluate.metric import metric_named
+from metarec.train.journal import JournalLine
+from metarec.train.run import RunFolder
+
+METRIC = "validation.metric"
+
+Ending = Literal["finished", "stopped early", "failed"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a trial ended.
+
+    Attributes:
+        ending: `stopped early` is ASHA's doing.
+        metric: the best of the validation metrics of its epochs; None where none was measured.
+        num_epochs: how many it trained.
+        train_seconds: how long they took.
+        reason: of a failure; else empty.
+    """
+
+    ending: Ending
+    metric: float | None
+    num_epochs: int
+    train_seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: from 0.
+        values: setting → value.
+        result: None while it has not ended.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    result: Result | None
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials in a folder.
+
+    Attributes:
+        uri: the folder.
+    """
+
+    uri: str
+
+    def all(self) -> list[Trial]:
+        """Every trial that was suggested, by number."""
+        names = storage.list_names(self.uri)
+        numbers = [int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()]
+        return [self._read(number, self._ended(number) in names) for number in numbers]
+
+    def suggest(self, number: int, values: Mapping[str, Any], trial_id: str) -> None:
+        """Keep what a trial is given, and what Tune calls it this time."""
+        self._write(f"{number:03d}.json", {"values": dict(values), "trial_id": trial_id})
+
+    def number_of(self, trial_id: str) -> int:
+        """The number of the trial that Tune calls so; its config does not tell, for populations copy configs."""
+        (number,) = (
+            trial.number for trial in self.all() if self._json(f"{trial.number:03d}.json")["trial_id"] == trial_id
+        )
+        return number
+
+    def end(self, number: int, result: Result) -> None:
+        """Keep how a trial ended."""
+        self._write(self._ended(number), asdict(result))
+
+    def has_ended(self, number: int) -> bool:
+        """Whether a trial has a result."""
+        return storage.exists(storage.join(self.uri, self._ended(number)))
+
+    def _ended(self, number: int) -> str:
+        return f"{number:03d}.result.json"
+
+    def _write(self, name: str, document: Mapping[str, Any]) -> None:
+        storage.write_bytes(storage.join(self.uri, name), json.dumps(document, indent=1).encode())
+
+    def _read(self, number: int, ended: bool) -> Trial:
+        document = self._json(f"{number:03d}.json")
+        result = Result(**self._json(self._ended(number))) if ended else None
+        return Trial(number, document["values"], result)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        place = storage.join(self.uri, name)
+        try:
+            return dict(json.loads(storage.read_bytes(place)))
+        except ValueError as error:
+            raise StorageError(f"{place} is damaged: {error}; choose another run.name") from error
+
+
+def trial_config(config: Config, number: int, values: Mapping[str, Any]) -> Config:
+    """The config of a trial of a search: a run of its own, `<name of the search>.<number>`."""
+    return with_values(config, {**values, "run.name": f"{config.run.name}.{number:03d}"})
+
+
+def trial_folder(config: Config, number: int) -> RunFolder:
+    """The run folder of a trial of a search."""
+    return RunFolder(storage.join(config.output.uri, "runs", trial_config(config, number, {}).run.name))
+
+
+def standing(lines: Sequence[JournalLine], primary: str, ending: Ending, reason: str = "") -> Result:
+    """How a trial ended, with the figures of its journal."""
+    metric = metric_named(primary)
+    measured = [line.metrics[METRIC] for line in lines if METRIC in line.metrics]
+    best = max(measured, key=metric.improvement, default=None)
+    seconds = [line.metrics["train.seconds"] for line in lines if "train.seconds" in line.metrics]
+    return Result(ending, best, len(seconds), sum(seconds, 0.0), reason)
+
+
+def ranked(trials: Sequence[Trial], primary: str) -> list[Trial]:
+    """The trials that may win, the best first: finished ones with a metric."""
+    metric = metric_named(primary)
+    able = [trial for trial in trials if trial.result and trial.result.ending == "finished"]
+    measured = {trial.number: trial.result.metric for trial in able if trial.result}
+    return sorted(
+        (trial for trial in able if measured[trial.number] is not None),
+        key=lambda trial: (-metric.improvement(measured[trial.number] or 0.0), trial.number),
+    )

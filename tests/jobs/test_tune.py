@@ -1,0 +1,247 @@
+"""A search, run as a person would: its trials, its best, its runs in MLflow, and how it goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from jobs.tune import load_space
+from metarec.config import load_config
+from metarec.search.trials import Trials
+from tests.jobs.command_line import CHECKOUT, SMALL, last_line, run_job
+
+IN_PROCESS = (*SMALL, "train.num_workers=0", "search.grace_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """The home of a finished search of three trials, and what it printed."""
+    root = tmp_path_factory.mktemp("home")
+    done = run_job("tune", "--space", "rates", "--trials", "3", "--set", "run.name=s", *IN_PROCESS, root=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root, done
+
+
+def test_a_search_ends_with_its_trials_the_results_of_the_best_and_where_to_look(searched):
+    root, done = searched
+    assert done.stderr == ""
+    table = done.stdout.split("\ntrial")[1].splitlines()
+    assert [len(line.split()) >= 6 for line in table[1:4]] == [True] * 3
+    assert "best: trial " in done.stdout
+    assert "item + user bias" in done.stdout
+    assert f"  python -m jobs.train --config {root}/runs/s/best.toml" in done.stdout.splitlines()
+    assert f"mlflow ui --backend-store-uri sqlite:///{root}/mlflow.db" in done.stdout
+    assert (root / "runs/s/trials.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_of_the_finished_trials_is_what_the_best_config_says(searched):
+    root, _ = searched
+    trials = Trials(str(root / "runs/s/trials")).all()
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    finished = [trial for trial in trials if trial.result.ending == "finished"]
+    best = min(finished, key=lambda trial: trial.result.metric)
+    config = load_config(root / "runs/s/best.toml")
+    assert (config.inner.lr, config.outer.lr) == (best.values["inner.lr"], best.values["outer.lr"])
+    assert (config.run.name, config.outer.epochs, config.model.hidden) == ("", 2, (8,))
+
+
+def test_each_trial_is_a_child_of_the_run_of_the_search(searched):
+    root, _ = searched
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("metarec").experiment_id])
+    (parent,) = (run for run in runs if run.info.run_name == "s")
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert sorted(run.info.run_name for run in children) == ["s.000", "s.001", "s.002"]
+    assert len(runs) == 4
+    endings = {run.data.tags["search.ending"]: run.info.status for run in children}
+    truth = {"finished": "FINISHED", "stopped early": "KILLED"}
+    assert endings == {ending: truth[ending] for ending in endings}
+    rates = {float(run.data.params["inner.lr"]) for run in children}
+    assert len(rates) == 3
+    assert all("validation.metric" in run.data.metrics for run in children)
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {
+        "best.toml",
+        "trials.png",
+        "trials.txt",
+    }
+
+
+def test_the_winner_alone_meets_the_test_users(searched):
+    root, _ = searched
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("metarec").experiment_id])
+    judged = [run for run in runs if "test.mae" in run.data.metrics]
+    (parent,) = (run for run in runs if run.info.run_name == "s")
+    assert [run.info.run_name for run in judged] == [f"s.{int(parent.data.tags['best.trial']):03d}"]
+    assert len(list(root.glob("runs/*/report.json"))) == 1
+
+
+def test_the_same_search_again_prints_its_result_and_trains_nothing(searched):
+    root, first = searched
+    before = {path: path.stat().st_mtime_ns for path in root.glob("runs/s.*/metrics.jsonl")}
+    again = run_job("tune", "--space", "rates", "--trials", "3", "--set", "run.name=s", *IN_PROCESS, root=root)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[-4:] == first.stdout.splitlines()[-4:]
+    assert {path: path.stat().st_mtime_ns for path in root.glob("runs/s.*/metrics.jsonl")} == before
+    other = run_job("tune", "--space", "rates", "--trials", "5", "--set", "run.name=s", *IN_PROCESS, root=root)
+    assert other.returncode == 1
+    assert last_line(other.stderr) == (
+        "error: search 's' was started with another num_trials (3); choose another run.name, or leave it out for a new "
+        "search"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--space", "rate"), "error: --space is 'rate'; there are crosses, factors, "),
+        (("--space", "rates", "--trials", "0"), "error: --trials is 0; use 1 or more"),
+        (
+            ("--space", "rates", "--set", "evaluate.primary=rmse"),
+            "error: tune_spaces/rates.py: METRIC is 'mae', but the job measures evaluate.primary = 'rmse' on "
+            "validation users; change one of them",
+        ),
+        (
+            ("--space", "rates", "--set", "search.algorithm=population", "train.num_workers=0"),
+            "error: search.algorithm is 'population' and tune_spaces/rates.py draws inner.lr, which acts on new "
+            "weights alone, so that a change of it would silently do nothing; draw from outer.lr, ",
+        ),
+    ],
+)
+def test_a_search_that_makes_no_sense_ends_with_one_sentence_before_any_work(arguments, sentence, tmp_path):
+    refused = run_job("tune", *arguments, root=tmp_path)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr).startswith(sentence)
+    assert "Traceback" not in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_more_workers_than_the_cluster_has_room_for_are_refused_with_the_sum(tmp_path):
+    refused = run_job("tune", "--space", "rates", "--set", *SMALL, "train.num_workers=64", root=tmp_path)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr).startswith(
+        "error: train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the cluster has "
+    )
+
+
+@pytest.mark.slow
+def test_in_a_population_a_trial_takes_over_weights_and_changed_settings(tmp_path):
+    settings = (*IN_PROCESS, "outer.epochs=40", "search.algorithm=population", "train.cpus_per_worker=0.5")
+    done = run_job(
+        "tune", "--space", "while_training", "--trials", "2", "--set", "run.name=p", *settings,
+        root=tmp_path, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = Trials(str(tmp_path / "runs/p/trials")).all()
+    assert [trial.result.ending for trial in trials] == ["finished"] * 2
+    space = load_space("while_training")
+    assert any(trial.values != space.sample(0, trial.number) for trial in trials)
+
+
+@pytest.mark.slow
+def test_trials_on_ray_train_do_not_wait_for_each_other_for_good(tmp_path):
+    """Two workers a trial, on as many CPUs as the machine has."""
+    done = run_job(
+        "tune", "--space", "rates", "--trials", "2", "--set", "run.name=w", *SMALL, "train.num_workers=2",
+        root=tmp_path, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {trial.result.ending for trial in Trials(str(tmp_path / "runs/w/trials")).all()} <= {
+        "finished",
+        "stopped early",
+    }
+
+
+def start_search(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`jobs.tune` in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.tune", "--space", "rates", *arguments],
+        cwd=CHECKOUT,
+        env={**os.environ, "METAREC_HOME": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(root: Path, ended: int, job: subprocess.Popen[str]) -> set[int]:
+    """The numbers of the trials that have ended, once there are so many."""
+    trials = Trials(str(root / "runs/k/trials"))
+    while True:
+        numbers = {trial.number for trial in trials.all() if trial.result}
+        if len(numbers) >= ended:
+            return numbers
+        assert job.poll() is None, job.communicate()[0]
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_search_that_was_killed_or_stopped_goes_on_and_no_trial_that_ended_trains_again(tmp_path, how):
+    arguments = ("--trials", "6", "--set", "run.name=k", *IN_PROCESS, "outer.epochs=6", "search.early_stopping=false")
+    job = start_search(tmp_path, *arguments)
+    ended = wait_for(tmp_path, 2, job)
+    if how == signal.SIGKILL:
+        os.killpg(job.pid, how)
+        said = job.communicate()[0]
+    else:
+        job.send_signal(how)
+        said = job.communicate(timeout=120)[0]
+        assert job.returncode == 130, said
+        assert "go on with --set run.name=k" in last_line(said)
+    ended |= {trial.number for trial in Trials(str(tmp_path / "runs/k/trials")).all() if trial.result}
+    assert len(ended) < 6
+    journals = {number: tmp_path / f"runs/k.{number:03d}/metrics.jsonl" for number in ended}
+    before = {number: (path.stat().st_mtime_ns, path.read_bytes()) for number, path in journals.items()}
+    resumed = run_job("tune", "--space", "rates", *arguments, root=tmp_path, timeout=500)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert f"going on: {len(ended)} of 6 trials have ended" in resumed.stdout
+    assert {number: (path.stat().st_mtime_ns, path.read_bytes()) for number, path in journals.items()} == before
+    trials = Trials(str(tmp_path / "runs/k/trials")).all()
+    assert [trial.number for trial in trials] == list(range(6))
+    assert {trial.result.ending for trial in trials} == {"finished"}
+    assert {trial.result.num_epochs for trial in trials} == {6}
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("metarec").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["k", *(f"k.{number:03d}" for number in range(6))]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_a_trial_whose_process_is_killed_goes_on_in_the_same_search(tmp_path):
+    arguments = ("--trials", "2", "--set", "run.name=k", *IN_PROCESS, "outer.epochs=60", "search.early_stopping=false")
+    job = start_search(tmp_path, *arguments)
+    while not list(tmp_path.glob("runs/k.000/checkpoints/*/manifest.json")):
+        assert job.poll() is None, job.communicate()[0]
+        time.sleep(0.1)
+    (victim, *_) = trial_processes(job.pid)
+    os.kill(victim, signal.SIGKILL)
+    said = job.communicate(timeout=400)[0]
+    assert job.returncode == 0, said
+    trials = Trials(str(tmp_path / "runs/k/trials")).all()
+    assert [(trial.result.ending, trial.result.num_epochs) for trial in trials] == [("finished", 60)] * 2
+
+
+def trial_processes(ancestor: int) -> list[int]:
+    """The processes of Tune's trials in the session that a job started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and b"ImplicitFunc" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue  # gone by now
+    return [process for process in found if descends(process, ancestor)]
+
+
+def descends(process: int, ancestor: int) -> bool:
+    while process > 1 and process != ancestor:
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return process == ancestor

@@ -1,0 +1,58 @@
+"""How many trials fit: by node, with readers and drivers counted, and refused with the sum where none does."""
+
+import time
+
+import pytest
+
+from metarec.config import load_config
+from metarec.errors import ClusterError
+from metarec.search.room import bundles_of, count_fitting, trials_at_once
+
+
+def test_four_cpus_take_as_many_trials_as_drivers_workers_and_readers_leave_room_for():
+    """0.1 + 1 + 0.25 CPUs a trial: two on four CPUs would leave 1.3, which is a third of nothing more."""
+    trial = [{"CPU": 0.1}, {"CPU": 1.0}, {"CPU": 0.25}]
+    assert count_fitting(trial, [{"CPU": 4.0}]) == 2
+    assert count_fitting(trial, [{"CPU": 4.05}]) == 3
+    assert count_fitting(trial, [{"CPU": 1.3}]) == 0
+
+
+def test_what_is_left_over_on_two_nodes_makes_no_cpu():
+    trial = [{"CPU": 1.0}, {"CPU": 1.0}]
+    assert count_fitting(trial, [{"CPU": 2.0}]) == 1
+    assert count_fitting(trial, [{"CPU": 1.0}, {"CPU": 1.0}]) == 1
+    assert count_fitting(trial, [{"CPU": 1.5}, {"CPU": 0.5}]) == 0
+
+
+def test_a_gpu_of_each_worker_is_counted():
+    trial = [{"CPU": 0.1}, {"CPU": 1.0, "GPU": 1.0}]
+    assert count_fitting(trial, [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0}]) == 2
+
+
+def test_a_trial_in_its_own_process_takes_one_cpu_with_its_reader(ray_cluster):
+    config = load_config(None, ["train.num_workers=0"])
+    assert sum(bundle["CPU"] for bundle in bundles_of(config)) == 1.0
+    assert trials_at_once(config) == 4
+
+
+def test_fewer_may_be_asked_for_and_more_are_not_given(ray_cluster):
+    few, many = (load_config(None, ["train.num_workers=0", f"search.max_at_once={most}"]) for most in (3, 9))
+    assert (trials_at_once(few), trials_at_once(many)) == (3, 4)
+
+
+def test_workers_make_room_for_the_driver_where_one_cpu_each_would_leave_none(ray_cluster):
+    """3 x 1.25 + 0.1 CPUs fit into 4; with 1.25 given to each of two, 2 x 1.5 + 0.1 do."""
+    assert [bundle["CPU"] for bundle in bundles_of(load_config(None, ["train.num_workers=3"]))][:2] == [0.1, 1.0]
+    assert trials_at_once(load_config(None, ["train.num_workers=2", "train.cpus_per_worker=1.25"])) == 1
+
+
+def test_an_impossible_request_is_refused_at_once_with_the_sum(ray_cluster):
+    began = time.monotonic()
+    config = load_config(None, ["train.num_workers=2", "train.cpus_per_worker=1.75"])
+    with pytest.raises(ClusterError) as refused:
+        trials_at_once(config)
+    assert time.monotonic() - began < 5
+    assert str(refused.value) == (
+        "a trial needs 0.1 for the trial + 2 x 1.75 for workers + 2 x 0.25 for Ray Data = 4.1 CPUs, but the cluster "
+        "has 4; lower train.num_workers or train.cpus_per_worker, or add nodes"
+    )
