@@ -23,10 +23,11 @@ from metarec.train.run import RunFolder, keeping_status, locked, name_run, open_
 if TYPE_CHECKING:
     from metarec.data.dataset import Dataset
     from metarec.data.schedule import Schedule
+    from metarec.evaluate.evaluation import Evaluation
     from metarec.evaluate.gate import Verdict
     from metarec.evaluate.protocol import Predict
     from metarec.learner import Learner
-    from metarec.registry import Version
+    from metarec.registry import Figure, Version
     from metarec.tracking import Run, Store
     from metarec.train.launch import Watch
 
@@ -195,7 +196,12 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
     results.flush()
     say(f"registering {config.model_name}")
     version = registry.log_and_register(
-        tracked, learner, name=config.model_name, metrics=figures, verdict=verdict.to_json()
+        tracked,
+        learner,
+        name=config.model_name,
+        metrics={metric: figure_of(evaluation, name, metric, config.evaluate.num_resamples) for metric in METRICS},
+        verdict=verdict.to_json(),
+        report=storage.read_bytes(folder.report),
     )
     if verdict.passed:
         registry.promote(store, version.name, version.number)
@@ -209,6 +215,15 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
             *next_steps(config, dataset, store, version, verdict),
         ]
     )
+
+
+def figure_of(evaluation: "Evaluation", name: str, metric: str, num_resamples: int) -> "Figure":
+    """A predictor's own result with its 95 % interval over users: what it differs by from a predictor at 0."""
+    from metarec.evaluate.interval import paired_interval
+    from metarec.registry import Figure
+
+    values = evaluation.per_user(name, "all", metric)
+    return Figure(*paired_interval(values, 0 * values, num_resamples=num_resamples, root=metric == "rmse"))
 
 
 def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Learner":

@@ -17,7 +17,7 @@ LAYERS = (
     ("task", "contracts", "metrics", "config", "storage"),
     ("models", "algorithms"),
     ("data",),
-    ("combination", "build", "learner", "baselines", "evaluate", "train"),
+    ("combination", "build", "ranking", "user_features", "learner", "many_users", "baselines", "evaluate", "train"),
     ("data.parallel", "data.prepare", "data.stream", "train.preflight", "train.worker", "train.launch", "search"),
     ("tracking", "registry", "pyfunc"),
 )

@@ -115,8 +115,15 @@ def talking_to(uri: str) -> Iterator[None]:
                 f"the MLflow server {shown(uri)} refuses these credentials ({_reason(error)}); set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             ) from error
+        if " failed with exception " in str(error):  # what MLflow says of any fault on the way to a server
+            raise TrackingError(_no_answer(uri, "the connection failed")) from error
         raise TrackingError(
             f"the MLflow store {shown(uri)} refuses: {_reason(error)}; check tracking.uri, or move a damaged store away"
+        ) from error
+    except OSError as error:
+        raise TrackingError(
+            f"the files of the MLflow store {shown(uri)} cannot be written: {_reason(error)}; free space or set "
+            "tracking.uri to a store that can be written"
         ) from error
 
 
@@ -175,10 +182,14 @@ def _check_reachable(uri: str) -> None:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
             return
-        raise TrackingError(
-            f"the MLflow server {shown(uri)} does not answer: {reason}; start it or change tracking.uri "
-            "(MLFLOW_TRACKING_URI)"
-        ) from error
+        raise TrackingError(_no_answer(uri, reason)) from error
+
+
+def _no_answer(uri: str, reason: object) -> str:
+    return (
+        f"the MLflow server {shown(uri)} does not answer: {reason}; start it or change tracking.uri "
+        "(MLFLOW_TRACKING_URI)"
+    )
 
 
 def shown(uri: str) -> str:

@@ -88,7 +88,11 @@ def test_an_unknown_run_is_answered_with_those_there_are(home, store, tmp_path):
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "failed"), (KeyboardInterrupt, "killed")])
 def test_a_folder_keeps_how_the_work_ended_where_no_server_hears_it(tmp_path, error, status):
     folder = RunFolder(str(tmp_path))
-    with pytest.raises(error), keeping_status(folder):
-        assert folder.read_state()["status"] == "running"
-        raise error
+    with pytest.raises(error, match="end"), keeping_status(folder):
+        fail(error, folder)
     assert folder.read_state()["status"] == status
+
+
+def fail(error, folder):
+    assert folder.read_state()["status"] == "running"
+    raise error("end")
