@@ -6,6 +6,7 @@ name and config of an earlier one goes on where that one stopped, or prints its 
 
 import argparse
 import dataclasses
+import math
 import shlex
 import time
 from collections.abc import Mapping
@@ -16,20 +17,20 @@ from jobs.command import say
 from jobs.evaluate import evaluate_beside_floors, figures_of, report_files
 from metarec.config import Config, with_values
 from metarec.errors import StorageError, TrackingError
-from metarec.train.run import RunFolder, locked, name_run, open_run
+from metarec.train.run import RunFolder, keeping_status, locked, name_run, open_run
 
 if TYPE_CHECKING:
     from metarec.data.dataset import Dataset
     from metarec.data.schedule import Schedule
+    from metarec.evaluate.evaluation import Evaluation
     from metarec.evaluate.gate import Verdict
     from metarec.evaluate.protocol import Predict
     from metarec.learner import Learner
-    from metarec.registry import Version
+    from metarec.registry import Figure, Version
     from metarec.tracking import Run, Store
     from metarec.train.launch import Watch
 
 SECONDS_BETWEEN_LOOKS = 2.0
-SECONDS_AFTER_FAILED_SYNC = 60.0
 
 
 def run(config: Config, arguments: argparse.Namespace) -> None:
@@ -51,7 +52,7 @@ def work(config: Config, folder: RunFolder) -> str:
     from metarec.build import check_combination
     from metarec.data.sources import check_source
     from metarec.evaluate.candidates import require_candidates_for_lists
-    from metarec.tracking import open_store, start_run
+    from metarec.tracking import Delivery, Outbox, open_store, sampled_machine, start_run
 
     check_combination(config)
     require_candidates_for_lists(config)
@@ -67,13 +68,27 @@ def work(config: Config, folder: RunFolder) -> str:
         dataset = prepare(config, progress=say)
         require_candidates_for_lists(config, len(dataset.item_ids()))
         announce_plan(config, dataset, cpus)
-        with start_run(store, config.run.name, config, folder.read_state().get("mlflow_run_id")) as tracked:
-            folder.update_state(mlflow_run_id=tracked.run_id, status="running")
+        with keeping_status(folder), start_run(store, config.run.name, config, known_run(config, folder)) as tracked:
+            folder.update_state(mlflow_run_id=tracked.run_id)
             tracked.log_dataset(dataset.manifest)
-            train(config, dataset, folder, tracked)
-            summary = judge(config, dataset, folder, store, tracked)
+            outboxes = [Outbox(store, tracked.run_id, journal, warn=say) for journal in folder.journals]
+            with Delivery(outboxes, say=say), sampled_machine(folder.machine_journal):
+                train(config, dataset, folder)
+                try:
+                    summary = judge(config, dataset, folder, store, tracked)
+                except TrackingError as error:
+                    again = f"--set run.name={config.run.name}"
+                    raise TrackingError(f"{error}; training is done and kept: go on with {again}") from error
     folder.update_state(status="finished", summary=summary)
     return summary
+
+
+def known_run(config: Config, folder: RunFolder) -> str | None:
+    """The MLflow run to go on with, from the run's folder or else from its newest checkpoint; None = a new one."""
+    from metarec.train.worker import checkpoints_of
+
+    known: str | None = folder.read_state().get("mlflow_run_id")
+    return known or checkpoints_of(config, folder).tracking_run_id()
 
 
 def announce_plan(config: Config, dataset: "Dataset", cpus: float) -> None:
@@ -90,7 +105,7 @@ def announce_plan(config: Config, dataset: "Dataset", cpus: float) -> None:
     )
 
 
-def train(config: Config, dataset: "Dataset", folder: RunFolder, tracked: "Run") -> None:
+def train(config: Config, dataset: "Dataset", folder: RunFolder) -> None:
     """Train to the end of the schedule, or save and raise `Interrupted` when somebody asks to stop."""
     from metarec.train.launch import launch
     from metarec.train.worker import checkpoints_of, schedule_of
@@ -102,7 +117,7 @@ def train(config: Config, dataset: "Dataset", folder: RunFolder, tracked: "Run")
     if start is not None:
         say(f"going on from the checkpoint of step {start:,} of {schedule.num_steps:,}")
     with command.stop_on_signal() as stop:
-        outcome = launch(config, dataset, folder, watch=watcher(config, schedule, folder, tracked), stop=stop)
+        outcome = launch(config, dataset, folder, watch=watcher(config, schedule, folder), stop=stop)
     for warning in outcome["warnings"]:
         if warning not in skipped:
             say(f"warning: {warning}")
@@ -115,28 +130,24 @@ def train(config: Config, dataset: "Dataset", folder: RunFolder, tracked: "Run")
     say(f"trained on {seen:,} tasks of {due:,} due: {due - seen:,} dropped or repeated")
 
 
-def watcher(config: Config, schedule: "Schedule", folder: RunFolder, tracked: "Run") -> "Watch":
-    """Something to call now and then: shows a line for each epoch in the journal and sends the journal to MLflow."""
+def watcher(config: Config, schedule: "Schedule", folder: RunFolder) -> "Watch":
+    """Something to call now and then: shows a line for each epoch in the journal."""
     from metarec.train.journal import read_journal
 
     shown = max((line.step for line in read_journal(folder.journal)), default=-1)
-    looked = time.monotonic()
+    next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
 
     def watch(*, last: bool = False) -> None:
-        nonlocal shown, looked
-        if not last and time.monotonic() - looked < SECONDS_BETWEEN_LOOKS:
+        nonlocal shown, next_look
+        began = time.monotonic()
+        if not last and began < next_look:
             return
         for line in read_journal(folder.journal):
             if line.step > shown and schedule.ends_epoch(line.step):
                 show_epoch(config, schedule.epoch_of(line.step) + 1, line.metrics)
                 shown = line.step
-        try:
-            tracked.sync_journal(folder.journal)
-        except TrackingError as error:
-            if not last:
-                say(f"warning: {error}; training goes on, its metrics are kept in {folder.journal}")
-            looked += SECONDS_AFTER_FAILED_SYNC
-        looked = max(looked, time.monotonic())
+        took = time.monotonic() - began  # a long journal is read less often
+        next_look = time.monotonic() + max(SECONDS_BETWEEN_LOOKS, 100 * took)
 
     return watch
 
@@ -155,6 +166,7 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
     from metarec.evaluate.gate import judge as ask_gate
     from metarec.evaluate.report import write_report
     from metarec.evaluate.table import render_table
+    from metarec.train.journal import Journal
 
     learner = best_learner(config, dataset, folder)
     champion = registry.champion(store, config.model_name)
@@ -181,10 +193,17 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
     table = render_table(evaluation, primary=primary)
     for file, content in report_files(evaluation, verdict, primary, facts).items():
         tracked.log_artifact_bytes(file, content)
-    tracked.log_metrics(0, {f"test.{metric}": value for metric, value in figures.items()})
+    results = Journal(folder.results_journal)
+    results.write(0, {f"test.{metric}": value for metric, value in figures.items() if math.isfinite(value)})
+    results.flush()
     say(f"registering {config.model_name}")
     version = registry.log_and_register(
-        tracked, learner, name=config.model_name, metrics=figures, verdict=verdict.to_json()
+        tracked,
+        learner,
+        name=config.model_name,
+        metrics={metric: figure_of(evaluation, name, metric, config.evaluate.num_resamples) for metric in figures},
+        verdict=verdict.to_json(),
+        report=storage.read_bytes(folder.report),
     )
     if verdict.passed:
         registry.promote(store, version.name, version.number)
@@ -198,6 +217,15 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
             *next_steps(config, dataset, store, version, verdict),
         ]
     )
+
+
+def figure_of(evaluation: "Evaluation", name: str, metric: str, num_resamples: int) -> "Figure":
+    """A predictor's own result with its 95 % interval over users: what it differs by from a predictor at 0."""
+    from metarec.evaluate.interval import paired_interval
+    from metarec.registry import Figure
+
+    values = evaluation.per_user(name, "all", metric)
+    return Figure(*paired_interval(values, 0 * values, num_resamples=num_resamples, root=metric == "rmse"))
 
 
 def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Learner":

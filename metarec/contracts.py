@@ -192,6 +192,29 @@ class StackedRecommender(Recommender, Protocol):
 
 
 @runtime_checkable
+class FactorisedRecommender(Recommender, Protocol):
+    """A recommender whose embedding may be, for a given user, linear in factors of the item alone.
+
+    For weights w on the embedding of a row and its constant 1, w·[embed(user, item), 1] = a·f_item + c, so that all
+    items are scored by one product of matrices.
+    """
+
+    def item_factors(self, catalogue: Catalogue, items: Int[Tensor, " items"]) -> Float[Tensor, "items factors"] | None:
+        """f of each item; None where the embedding is not of that form."""
+        ...
+
+    def fold(
+        self, catalogue: Catalogue, users: Int[Tensor, " tasks"], weights: Float[Tensor, "tasks heads inputs"]
+    ) -> tuple[Float[Tensor, "tasks heads factors"], Float[Tensor, "tasks heads"]]:
+        """a and c of each task, whose user is given."""
+        ...
+
+    def item_bases(self, catalogue: Catalogue, items: Int[Tensor, " items"]) -> Float[Tensor, "items heads"]:
+        """What of `base` an item brings; a user's own part is the same for all items."""
+        ...
+
+
+@runtime_checkable
 class Algorithm(Protocol):
     """Learns from the support of one task and predicts its query; an `nn.Module` where it has outer weights."""
 
@@ -215,6 +238,15 @@ class Algorithm(Protocol):
 
         `progress` is how much of the run is done: 0 at its start, 1 at its end.
         """
+        ...
+
+
+@runtime_checkable
+class LinearAlgorithm(Algorithm, Protocol):
+    """An algorithm that predicts base + w·[embedding, 1] with weights w of the task's own."""
+
+    def linear_head(self, state: State) -> tuple[Float[Tensor, "*tasks heads inputs"], Examples]:
+        """w of a state, and the support from which the base starts."""
         ...
 
 

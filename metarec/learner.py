@@ -9,28 +9,29 @@ On disk a learner is a bundle of safetensors and JSON (`to_files`): reading one 
 """
 
 import difflib
+import itertools
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import safetensors.torch
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from metarec.algorithms.all_items import score_items
 from metarec.algorithms.meta_learner import MetaLearner
 from metarec.build import build_learner
 from metarec.config import Config, config_from_dict, config_to_dict
 from metarec.contracts import State
-from metarec.data.features import encode_field
 from metarec.data.histories import Histories
 from metarec.data.negatives import Negatives, draw_negatives
 from metarec.errors import RequestError, StorageError
-from metarec.schema import FeatureField, Schema
+from metarec.ranking import BestItems, best_items
+from metarec.schema import Schema
 from metarec.task import Catalogue, Rows
+from metarec.user_features import as_number, encode_users
 
 Ratings = Mapping[str, float | int] | Sequence[tuple[str, float | int]]
 """Item id → rating, or (item id, rating) pairs from oldest to newest."""
@@ -98,18 +99,48 @@ class Learner:
         Raises:
             RequestError: an item or a feature is unknown, an item is rated twice, or a value cannot be used.
         """
-        given = ratings.items() if isinstance(ratings, Mapping) else ratings
-        pairs = [(str(item), rating) for item, rating in given]
-        rated = self.indices([item for item, _ in pairs])
-        _refuse_repetition([item for item, _ in pairs])
-        targets = [self._check_rating(item, rating) for item, rating in pairs]
-        separator = self.config.tables.separator
-        catalogue = self.catalogue._replace(user_features=encode_user(self.schema.user_fields, user or {}, separator))
-        catalogue = catalogue.to(self.catalogue.offset.device)
-        support = self._with_negatives(self._rows(rated, targets))
-        with torch.no_grad():
-            state = self.module.adapt(catalogue, support, torch.zeros(1, dtype=torch.int64, device=support.item.device))
-        return AdaptedUser(self, catalogue, state, frozenset(rated))
+        pairs = pairs_of(ratings)
+        items = self.indices([item for item, _ in pairs])
+        catalogue, state = self.adapt_all([items], [self.check_ratings(pairs)], [user or {}])
+        return AdaptedUser(self, catalogue, state, items)
+
+    @torch.no_grad()
+    def adapt_all(
+        self,
+        items: Sequence[Sequence[int]],
+        ratings: Sequence[Sequence[float]],
+        users: Sequence[Mapping[str, Any]],
+    ) -> tuple[Catalogue, State]:
+        """Learn the taste of some users at once, each as `adapt` does.
+
+        Args:
+            items: what each rated, as `indices` has it, from oldest to newest.
+            ratings: of them, as `check_ratings` lets pass.
+            users: features of each.
+
+        Returns:
+            The catalogue with these users, who count from 0, and the state of their tasks.
+
+        Raises:
+            RequestError: a feature cannot be used.
+        """
+        device = self.catalogue.offset.device
+        features = encode_users(self.schema.user_fields, users, self.config.tables.separator)
+        catalogue = self.catalogue._replace(user_features=features).to(device)
+        support = self._with_negatives(self._rows(items, ratings)).to(device)
+        return catalogue, self.module.adapt(
+            catalogue, support, torch.zeros(len(items), dtype=torch.int64, device=device)
+        )
+
+    def check_ratings(self, pairs: Sequence[tuple[str, float | int]]) -> list[float]:
+        """The ratings of some items as numbers on the scale.
+
+        Raises:
+            RequestError: one is outside of it, or an item is rated twice.
+        """
+        if len({item for item, _ in pairs}) < len(pairs):
+            _refuse_repetition([item for item, _ in pairs])
+        return [self._check_rating(item, rating) for item, rating in pairs]
 
     def indices(self, items: Sequence[str]) -> list[int]:
         """Where items stand in the catalogue.
@@ -118,11 +149,15 @@ class Learner:
             RequestError: one is not in it; the message names the nearest ids and titles.
         """
         for item in items:
-            if item not in self._index:
+            if not self.knows(item):
                 raise RequestError(
                     f"item {item!r} is not among the {len(self.item_ids)} items of this model; {self._nearest(item)}"
                 )
         return [self._index[item] for item in items]
+
+    def knows(self, item: str) -> bool:
+        """Whether an item is in the catalogue."""
+        return item in self._index
 
     def to_files(self) -> dict[str, bytes]:
         """The files of a model bundle (`storage.write_bundle(uri, "model", files)`): safetensors and JSON."""
@@ -168,7 +203,7 @@ class Learner:
         )
 
     def _check_rating(self, item: str, rating: float | int) -> float:
-        head, value = self.schema.heads[0], _as_number(rating)
+        head, value = self.schema.heads[0], as_number(rating)
         if not head.low <= value <= head.high:
             raise RequestError(f"item {item!r} has rating {rating}; use {head.low:g} to {head.high:g}")
         return value
@@ -183,42 +218,46 @@ class Learner:
             return f"its items are named like {', '.join(repr(i) for i in self.item_ids[:3])}"
         return "nearest: " + ", ".join(f"{self.item_ids[i]!r} ({self.item_titles[i]})" for i in found)
 
-    def _rows(self, items: Sequence[int], targets: Sequence[float]) -> Rows:
-        """Rows of one task, the user being the only one of the catalogue; only the first head is observed."""
-        num_heads = len(self.schema.heads)
-        offset = self.catalogue.offset
-        target = torch.zeros(1, len(items), num_heads, dtype=offset.dtype)
-        target[0, :, 0] = torch.tensor(targets, dtype=offset.dtype)
-        observed = torch.zeros(1, len(items), num_heads, dtype=torch.bool)
-        observed[0, :, 0] = True
-        rows = Rows(
-            user=torch.zeros(1, len(items), dtype=torch.int64),
-            item=torch.tensor([list(items)], dtype=torch.int64),
-            position=torch.arange(len(items))[None],
+    def _rows(self, items: Sequence[Sequence[int]], ratings: Sequence[Sequence[float]]) -> Rows:
+        """A task for each user, who count from 0; only the first head is observed."""
+        lengths = np.array([len(own) for own in items], np.int64)
+        mask = torch.from_numpy(np.arange(lengths.max(initial=0)) < lengths[:, None])
+        target = torch.zeros(*mask.shape, len(self.schema.heads), dtype=self.catalogue.offset.dtype)
+        target[..., 0][mask] = torch.tensor(list(itertools.chain(*ratings)), dtype=target.dtype)
+        observed = torch.zeros_like(target, dtype=torch.bool)
+        observed[..., 0] = mask
+        item = torch.zeros(mask.shape, dtype=torch.int64)
+        item[mask] = torch.tensor(list(itertools.chain(*items)), dtype=torch.int64)
+        return Rows(
+            user=torch.arange(len(items))[:, None] * mask,
+            item=item,
+            position=torch.arange(mask.shape[1]) * mask,
             target=target,
             observed=observed,
-            mask=torch.ones(1, len(items), dtype=torch.bool),
+            mask=mask,
         )
-        return rows.to(offset.device)
 
     def _with_negatives(self, rows: Rows) -> Rows:
-        """The rows of one user with the negatives that a support had in training, the same at each request."""
+        """Each user's rows with the negatives that a support had in training, the same at each request."""
         negatives = Negatives.among_known(self.catalogue, self.config.task.num_negatives)
-        items = rows.item[0].cpu().numpy()
+        if negatives.num == 0:
+            return rows
+        lengths = rows.mask.sum(1).numpy()
+        items, nobody = rows.item[rows.mask].numpy(), np.zeros(len(lengths), np.int64)
         target = np.ones((len(items), 1), np.float32)
-        history = Histories(np.zeros(1, np.int64), np.array([0, len(items)]), items, target, target > 0)
-        drawn = draw_negatives(negatives, history, seed=0, draw=0, num_places=len(items))
-        return drawn.beside(rows.to("cpu"), np.zeros(1, np.int64)).to(rows.item.device)
+        history = Histories(nobody, np.concatenate([[0], lengths.cumsum()]), items, target, target > 0)
+        drawn = draw_negatives(negatives, history, seed=0, draw=0, num_places=rows.mask.shape[1])
+        return drawn.beside(rows, nobody)
 
 
 class AdaptedUser:
     """A user whom a learner has adapted to; made by `Learner.adapt`."""
 
-    def __init__(self, learner: Learner, catalogue: Catalogue, state: State, rated: frozenset[int]) -> None:
+    def __init__(self, learner: Learner, catalogue: Catalogue, state: State, rated: Sequence[int]) -> None:
         self._learner = learner
         self._catalogue = catalogue
         self._state = state
-        self._rated = rated
+        self._rated = torch.tensor(list(rated), dtype=torch.int64)
 
     def recommend(self, k: int = 10) -> list[Recommendation]:
         """The k items with the highest predictions, best first, none of which the user rated.
@@ -228,17 +267,12 @@ class AdaptedUser:
         Raises:
             RequestError: k is below 1 or above the number of items that the user has not rated.
         """
-        candidates = [index for index in range(self._catalogue.num_items) if index not in self._rated]
-        if not 1 <= k <= len(candidates):
-            raise RequestError(f"k is {k}; use 1 to {len(candidates)}, the items that the user has not rated")
-        scores = self._scores(candidates)
-        best = torch.sort(scores, descending=True, stable=True).indices[:k].tolist()
-        clipped = self._clip(scores).tolist()
-        learner = self._learner
-        return [
-            Recommendation(learner.item_ids[candidates[i]], learner.item_titles[candidates[i]], clipped[i])
-            for i in best
-        ]
+        num_left = self._catalogue.num_items - len(self._rated)
+        if not 1 <= k <= num_left:
+            raise RequestError(f"k is {k}; use 1 to {num_left}, the items that the user has not rated")
+        scores = self._scores(torch.arange(self._catalogue.num_items))
+        nobody = torch.zeros_like(self._rated)
+        return recommendations(self._learner, best_items(scores, nobody, self._rated, k))[0]
 
     def predict(self, items: Sequence[str]) -> list[float]:
         """The predicted ratings of some items, clipped to the scale.
@@ -246,70 +280,33 @@ class AdaptedUser:
         Raises:
             RequestError: an item is not in the catalogue.
         """
-        predictions: list[float] = self._clip(self._scores(self._learner.indices(items))).tolist()
+        head, wanted = self._learner.schema.heads[0], torch.tensor(self._learner.indices(items), dtype=torch.int64)
+        predictions: list[float] = self._scores(wanted)[0].clamp(head.low, head.high).tolist()
         return predictions
 
-    def _scores(self, items: Sequence[int]) -> Float[Tensor, " items"]:
-        query = self._learner._rows(items, [0.0] * len(items))
-        with torch.no_grad():
-            return self._learner.module.score(self._catalogue, self._state, query)[0, :, 0]
-
-    def _clip(self, scores: Float[Tensor, " items"]) -> Float[Tensor, " items"]:
-        head = self._learner.schema.heads[0]
-        return scores.clamp(head.low, head.high)
+    def _scores(self, items: Int[Tensor, " items"]) -> Float[Tensor, "1 items"]:
+        device = self._catalogue.offset.device
+        user = torch.zeros(1, dtype=torch.int64, device=device)
+        return score_items(self._learner.module, self._catalogue, self._state, user, items.to(device))[..., 0].cpu()
 
 
-def encode_user(fields: Sequence[FeatureField], user: Mapping[str, Any], separator: str) -> dict[str, Tensor]:
-    """The features of one user as tensors of one row.
-
-    Args:
-        fields: the user fields of the schema.
-        user: feature name → value; a multi-valued one is a list, or a text that `separator` splits.
-        separator: of multi-valued texts.
-
-    Raises:
-        RequestError: a name is unknown, or a number is none.
-    """
-    known = [field.name for field in fields]
-    for name in user:
-        if name not in known:
-            raise RequestError(f"user feature {name!r} is unknown; this model knows {', '.join(known) or 'none'}")
-    return {
-        field.name: torch.from_numpy(encode_field(field, _column(field, user.get(field.name), separator)))
-        for field in fields
-    }
+def pairs_of(ratings: Ratings) -> list[tuple[str, float | int]]:
+    """Ratings as (item id, rating) pairs."""
+    given = ratings.items() if isinstance(ratings, Mapping) else ratings
+    return [(str(item), rating) for item, rating in given]
 
 
-def _column(field: FeatureField, value: Any, separator: str) -> pa.ChunkedArray:
-    """One value as the column that `encode_field` reads; None and the empty text are unknown."""
-    missing = value is None or value == ""
-    if field.kind == "categorical":
-        return pa.chunked_array([pa.array([None if missing else str(value)], pa.string())])
-    if field.kind == "multi_valued":
-        values = value.split(separator) if isinstance(value, str) else value
-        return pa.chunked_array([pa.array([None if missing else [str(v) for v in values]], pa.list_(pa.string()))])
-    if field.kind == "numeric":
-        return pa.chunked_array([pa.array([None if missing else _number(field, value)], pa.float64())])
-    values = value.split() if isinstance(value, str) else value
-    numbers = None if missing else [_number(field, v) for v in values]
-    if numbers is not None and len(numbers) != field.width:
-        raise RequestError(f"user feature {field.name!r} has {len(numbers)} numbers; it takes {field.width}")
-    return pa.chunked_array([pa.array([numbers], pa.list_(pa.float64()))])
-
-
-def _number(field: FeatureField, value: Any) -> float:
-    number = _as_number(value)
-    if not math.isfinite(number):
-        raise RequestError(f"user feature {field.name!r} is {value!r}; it takes a finite number")
-    return number
-
-
-def _as_number(value: Any) -> float:
-    """A number, or NaN where it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+def recommendations(learner: Learner, best: BestItems) -> list[list[Recommendation]]:
+    """The best items of each task by name, with their predictions clipped to the scale."""
+    head = learner.schema.heads[0]
+    clipped = best.score.clamp(head.low, head.high).tolist()
+    return [
+        [
+            Recommendation(learner.item_ids[item], learner.item_titles[item], score)
+            for item, score in zip(items[:num_found], scores, strict=False)
+        ]
+        for items, scores, num_found in zip(best.item.tolist(), clipped, best.num_found.tolist(), strict=True)
+    ]
 
 
 def _refuse_repetition(items: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from metarec import storage
 from metarec.learner import BUNDLE, Learner
+from metarec.many_users import recommend_to_all
 
 
 class MetarecModel(PythonModel):
@@ -25,7 +26,7 @@ class MetarecModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """One row a user: `items`, `titles` and `scores`, best first.
+        """One row a user: `items`, `titles` and `scores`, best first, and `unknown`: rated items that it does not know.
 
         Args:
             context: unused; the learner is loaded.
@@ -33,20 +34,19 @@ class MetarecModel(PythonModel):
             params: `k`, how many items to recommend, 10 if left out.
 
         Raises:
-            RequestError: an item is unknown, a rating is outside the scale, or k is too large.
+            RequestError: a rating is outside the scale, an item is rated twice, or k is too large.
         """
         del context
         k = int((params or {}).get("k", 10))
         supports = zip(model_input["support_items"], model_input["support_ratings"], strict=True)
-        lists = [
-            self.learner.adapt([(str(i), float(r)) for i, r in zip(items, ratings, strict=True)]).recommend(k)
-            for items, ratings in supports
-        ]
+        users = [[(str(i), float(r)) for i, r in zip(items, ratings, strict=True)] for items, ratings in supports]
+        served = recommend_to_all(self.learner, users, k=k)
         return pd.DataFrame(
             {
-                "items": [[each.item for each in best] for best in lists],
-                "titles": [[each.title for each in best] for best in lists],
-                "scores": [[each.score for each in best] for best in lists],
+                "items": [[each.item for each in user.best] for user in served],
+                "titles": [[each.title for each in user.best] for user in served],
+                "scores": [[each.score for each in user.best] for user in served],
+                "unknown": [list(user.unknown) for user in served],
             }
         )
 

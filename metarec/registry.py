@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow.artifacts
 import numpy as np
@@ -26,18 +26,28 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
 
 from metarec import storage
-from metarec.config import Config
+from metarec.config import Config, to_toml
 from metarec.errors import RegistryError, StorageError
 from metarec.learner import BUNDLE, Learner
 from metarec.tracking import Run, Store, connect, find_run, store_uri, talking_to
 
 CANDIDATE, CHAMPION = "candidate", "champion"
+RECORD = "record"
+"""The folder of an MLflow model's artifacts that says how it came about: `config.toml` and `report.json`."""
 
 _MODEL = "model"
 _REQUIREMENTS = ("torch", "pyarrow", "safetensors", "jaxtyping", "tomli-w", "numpy", "pandas", "mlflow")
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 _RUN_URI = re.compile(rf"runs:/(?P<run_id>[^/]+)/{_MODEL}")
 _MAKE = "python -m jobs.train registers a model as candidate and promotes it where the gate passes"
+
+
+class Figure(NamedTuple):
+    """A result with the ends of its 95 % interval over test users."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,8 @@ class Version:
         name: the registered model.
         number: its version, counting from 1.
         run_id: the MLflow run that made it.
-        tags: what is kept with it: `dataset.fingerprint`, `run.name`, `metric.<name>`, `gate`, …
+        tags: what is kept with it: `dataset.fingerprint`, `run.name`, `metric.<name>` with `.low` and `.high`, `gate`
+            (the verdict, with the difference to every floor), `forced` where the gate was overruled.
     """
 
     name: str
@@ -79,9 +90,17 @@ class Version:
 
 
 def log_and_register(
-    run: Run, learner: Learner, *, name: str, metrics: Mapping[str, float], verdict: Mapping[str, Any]
+    run: Run,
+    learner: Learner,
+    *,
+    name: str,
+    metrics: Mapping[str, Figure],
+    verdict: Mapping[str, Any],
+    report: bytes,
 ) -> Version:
     """Log a learner as the run's model, register it as a new version of `name` and make that the `candidate`.
+
+    The version is made last, when all its files are there: where something fails before, none is registered.
 
     Args:
         run: the run that made it.
@@ -89,14 +108,16 @@ def log_and_register(
         name: the registered model.
         metrics: its results, kept as tags of the version.
         verdict: the gate's verdict, which `promote` goes by later.
+        report: the JSON report of its evaluation beside the floors; travels with it, as its config does.
 
     Raises:
-        TrackingError: the store refuses.
+        TrackingError: the store refuses, or its files cannot be written.
     """
     client = run.store.client
     with talking_to(run.store.uri), tempfile.TemporaryDirectory() as folder:
         logged = client.create_logged_model(run.store.experiment_id, name=_MODEL, source_run_id=run.run_id)
-        _save(learner, Path(folder), Model(run_id=run.run_id, model_id=logged.model_id, model_uuid=logged.model_id))
+        model = Model(run_id=run.run_id, model_id=logged.model_id, model_uuid=logged.model_id)
+        _save(learner, Path(folder), model, report)
         client.log_model_artifacts(logged.model_id, f"{folder}/{_MODEL}")
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -243,28 +264,36 @@ def _ensure_registered(client: MlflowClient, name: str) -> None:
 
 
 def _version_tags(
-    run: Run, learner: Learner, metrics: Mapping[str, float], verdict: Mapping[str, Any]
+    run: Run, learner: Learner, metrics: Mapping[str, Figure], verdict: Mapping[str, Any]
 ) -> dict[str, str]:
+    ends = {f"metric.{name}{end}": number for name, figure in metrics.items() for end, number in _parts(figure)}
     return {
         "dataset.name": str(learner.facts.get("dataset", "")),
         "dataset.fingerprint": str(learner.facts.get("fingerprint", "")),
         "run.name": run.name,
         "gate": json.dumps(dict(verdict)),
-        **{f"metric.{name}": repr(float(value)) for name, value in metrics.items()},
+        **{name: repr(float(number)) for name, number in ends.items()},
     }
 
 
-def _save(learner: Learner, folder: Path, model: Model) -> None:
+def _parts(figure: Figure) -> list[tuple[str, float]]:
+    return [("", figure.value), (".low", figure.low), (".high", figure.high)]
+
+
+def _save(learner: Learner, folder: Path, model: Model, report: bytes) -> None:
     """The learner as an MLflow model in `folder/model`: bundle, code, signature, requirements and an example."""
     import mlflow.pyfunc  # half a second that pulling does not need
 
     storage.write_bundle(f"{folder}/{BUNDLE}", "model", learner.to_files())
+    (folder / RECORD).mkdir()
+    (folder / RECORD / "config.toml").write_text(to_toml(learner.config), encoding="utf-8")
+    (folder / RECORD / "report.json").write_bytes(report)
     package = Path(__file__).parent
     mlflow.pyfunc.save_model(
         path=f"{folder}/{_MODEL}",
         mlflow_model=model,
         python_model=str(package / "pyfunc.py"),
-        artifacts={BUNDLE: f"{folder}/{BUNDLE}"},
+        artifacts={BUNDLE: f"{folder}/{BUNDLE}", RECORD: f"{folder}/{RECORD}"},
         code_paths=[str(package)],
         signature=_signature(),
         input_example=_example(learner),
@@ -276,7 +305,9 @@ def _signature() -> ModelSignature:
     texts, numbers = Array(DataType.string), Array(DataType.double)
     return ModelSignature(
         inputs=Schema([ColSpec(texts, "support_items"), ColSpec(numbers, "support_ratings")]),
-        outputs=Schema([ColSpec(texts, "items"), ColSpec(texts, "titles"), ColSpec(numbers, "scores")]),
+        outputs=Schema(
+            [ColSpec(texts, "items"), ColSpec(texts, "titles"), ColSpec(numbers, "scores"), ColSpec(texts, "unknown")]
+        ),
         params=ParamSchema([ParamSpec("k", DataType.long, 10)]),
     )
 

@@ -67,6 +67,10 @@ class Ridge(nn.Module):
         vectors, base = query_vectors(model, state.support, encoded)
         return base + _with_one(vectors) @ state.weights.mT
 
+    def linear_head(self, state: RidgeState) -> tuple[Float[Tensor, "*tasks heads inputs"], Examples]:
+        """A user's own head, and the support."""
+        return state.weights, state.support
+
     def meta_loss(
         self, model: Recommender, support: Examples, query: Examples, seed: Int[Tensor, ""], progress: float
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

@@ -30,3 +30,14 @@ class LinearRegression(nn.Module):
     def linear_layers(self) -> list[str]:
         """No layer comes before the head."""
         return []
+
+    def item_factors(self, items: Float[Tensor, "items fields width"]) -> Float[Tensor, "items factors"]:
+        """The item's part of x."""
+        return items.flatten(-2)
+
+    def fold(
+        self, users: Float[Tensor, "tasks fields width"], weights: Float[Tensor, "tasks heads embedding"]
+    ) -> tuple[Float[Tensor, "tasks heads factors"], Float[Tensor, "tasks heads"]]:
+        """The item's part of w, and what the user's part gives."""
+        own = users.flatten(-2)
+        return weights[..., own.shape[-1] :], (weights[..., : own.shape[-1]] @ own[..., None]).squeeze(-1)

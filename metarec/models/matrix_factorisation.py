@@ -14,6 +14,7 @@ Koren, Bell, Volinsky: "Matrix Factorization Techniques for Recommender Systems"
 over features: Kula, "Metadata Embeddings for User and Item Cold-start Recommendations" (LightFM, 2015).
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -51,3 +52,18 @@ class MatrixFactorisation(nn.Module):
         if self.item_bias:
             parts.append(items.flatten(-2))
         return tuple(parts)
+
+    def item_factors(self, items: Float[Tensor, "items fields width"]) -> Float[Tensor, "items factors"]:
+        """q, and x with `item_bias`."""
+        own = items.sum(-2)
+        return torch.cat([own, items.flatten(-2)], dim=-1) if self.item_bias else own
+
+    def fold(
+        self, users: Float[Tensor, "tasks fields width"], weights: Float[Tensor, "tasks heads embedding"]
+    ) -> tuple[Float[Tensor, "tasks heads factors"], Float[Tensor, "tasks heads"]]:
+        """p + w∘(U u), and v with `item_bias`; nothing is left over."""
+        parts = list(torch.split(weights, list(self.widths), dim=-1))
+        vector = parts.pop(0)
+        if self.users is not None:
+            vector = vector + parts.pop(0) * self.users(users.flatten(-2))[:, None]
+        return torch.cat([vector, *parts], dim=-1), torch.zeros_like(weights[..., 0])

@@ -70,6 +70,21 @@ class Layered(Protocol):
         ...
 
 
+@runtime_checkable
+class Factorised(Protocol):
+    """A network whose embedding is, for a given user, linear in factors of the item alone."""
+
+    def item_factors(self, items: Float[Tensor, "items fields width"]) -> Float[Tensor, "items factors"]:
+        """The factors of items, from the vectors of their fields."""
+        ...
+
+    def fold(
+        self, users: Float[Tensor, "tasks fields width"], weights: Float[Tensor, "tasks heads embedding"]
+    ) -> tuple[Float[Tensor, "tasks heads factors"], Float[Tensor, "tasks heads"]]:
+        """a and c of weights·embedding = a·factors + c, for users with these vectors of fields."""
+        ...
+
+
 def hidden_layers(width: int, hidden: tuple[int, ...]) -> nn.Sequential:
     """Linear layers of the given widths, from `width` on, each followed by a ReLU; none where `hidden` is empty."""
     layers: list[nn.Module] = []

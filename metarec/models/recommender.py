@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from metarec.contracts import Context, Examples, LayerStack, Weights, query_context, support_context
 from metarec.models.features import PairEncoder
-from metarec.models.network import Inputs, Layered, Network, Support
+from metarec.models.network import Factorised, Inputs, Layered, Network, Support
 from metarec.models.residual import item_base, user_bias
 from metarec.schema import ID
 from metarec.task import Catalogue, Rows, TaskBatch
@@ -180,6 +180,26 @@ class FieldRecommender(nn.Module):
 
         bases: tuple[Tensor, Tensor] = torch.func.vmap(one_task)(batch.support, support, query)
         return bases
+
+    def item_factors(self, catalogue: Catalogue, items: Int[Tensor, " items"]) -> Float[Tensor, "items factors"] | None:
+        """The factors of items, where the network has such and no context vector is beside its inputs."""
+        if not isinstance(self.network, Factorised) or self.context is not None:
+            return None
+        return self.network.item_factors(self.encoder.items(catalogue.item_features, items))
+
+    def fold(
+        self, catalogue: Catalogue, users: Int[Tensor, " tasks"], weights: Float[Tensor, "tasks heads inputs"]
+    ) -> tuple[Float[Tensor, "tasks heads factors"], Float[Tensor, "tasks heads"]]:
+        """Weights on [embedding, 1] as weights on the factors of items, and a constant."""
+        assert isinstance(self.network, Factorised)
+        vectors = self.encoder.users(catalogue.user_features, users)
+        on_items, constant = self.network.fold(vectors, weights[..., :-1])
+        return on_items, constant + weights[..., -1]
+
+    def item_bases(self, catalogue: Catalogue, items: Int[Tensor, " items"]) -> Float[Tensor, "items heads"]:
+        """offset + item bias; 0 without residual."""
+        bases = catalogue.offset + catalogue.item_bias[items]
+        return bases if self.residual else torch.zeros_like(bases)
 
     @torch.no_grad()
     def load_item_vectors(self, catalogue: Catalogue, vectors: Float[Tensor, "items rank"]) -> None:

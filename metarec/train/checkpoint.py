@@ -39,11 +39,13 @@ class CheckpointFolder:
         uri: the folder.
         keep: how many of the newest to keep, at least 1.
         lower_is_better: whether the validation metric is an error.
+        run_id: the tracker's id of the run, which each checkpoint that is saved carries; empty = none.
     """
 
     uri: str
     keep: int
     lower_is_better: bool
+    run_id: str = ""
 
     def save(self, learner: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Write a checkpoint and remove those that are neither new nor best.
@@ -58,7 +60,12 @@ class CheckpointFolder:
             "optimizer.json": json.dumps(structure).encode(),
         }
         validation = None if progress.validation != progress.validation else progress.validation
-        facts = {"step": progress.step, "validation": validation, "num_tasks_seen": progress.num_tasks_seen}
+        facts = {
+            "step": progress.step,
+            "validation": validation,
+            "num_tasks_seen": progress.num_tasks_seen,
+            "tracking_run_id": self.run_id,
+        }
         try:
             storage.write_bundle(self._uri(progress.step), KIND, files, **facts)
         except StorageError as error:
@@ -101,6 +108,11 @@ class CheckpointFolder:
         return Progress(
             manifest["step"], float("nan") if validation is None else validation, manifest["num_tasks_seen"]
         )
+
+    def tracking_run_id(self) -> str | None:
+        """The tracker's id of the run that the newest checkpoint carries; None where there is none."""
+        manifests = self._manifests()
+        return manifests[max(manifests)].get("tracking_run_id") or None if manifests else None
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint folder, whole or not, in order."""

@@ -53,6 +53,26 @@ class RunFolder:
         return storage.join(self.uri, "metrics.jsonl")
 
     @property
+    def machine_journal(self) -> str:
+        """How busy the machine of the job was, sample by sample."""
+        return storage.join(self.uri, "machine.jsonl")
+
+    @property
+    def results_journal(self) -> str:
+        """The metrics on the test users, in one line."""
+        return storage.join(self.uri, "results.jsonl")
+
+    @property
+    def journals(self) -> tuple[str, str, str]:
+        """All that goes to the tracker as metrics."""
+        return self.journal, self.machine_journal, self.results_journal
+
+    @property
+    def can_be_locked(self) -> bool:
+        """Whether `locked` tells that somebody works on it; an object store has no locks that end with a process."""
+        return isinstance(storage.open_filesystem(self.uri)[0], fs.LocalFileSystem)
+
+    @property
     def report(self) -> str:
         """The evaluation of the finished run."""
         return storage.join(self.uri, "report.json")
@@ -115,6 +135,22 @@ def name_run(config: Config) -> str:
     return config.run.name or f"{config.dataset_name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
 
 
+def run_names(root: str) -> list[str]:
+    """The runs under an output root."""
+    return storage.list_names(storage.join(root, "runs"))
+
+
+@contextlib.contextmanager
+def keeping_status(folder: RunFolder) -> Iterator[None]:
+    """Keep in the run's folder how the work on it ended where that was in an error; `finished` is for the caller."""
+    folder.update_state(status="running")
+    try:
+        yield
+    except BaseException as error:
+        folder.update_state(status="failed" if isinstance(error, Exception) else "killed")
+        raise
+
+
 @contextlib.contextmanager
 def locked(folder: RunFolder) -> Iterator[None]:
     """Hold a run for this process; on a local or shared disk the lock ends with the process, however it ends.
@@ -122,8 +158,8 @@ def locked(folder: RunFolder) -> Iterator[None]:
     Raises:
         ConfigError: another process works on the run.
     """
-    filesystem, path = storage.open_filesystem(folder.uri)
-    if not isinstance(filesystem, fs.LocalFileSystem):  # an object store has no locks that end with their process
+    _, path = storage.open_filesystem(folder.uri)
+    if not folder.can_be_locked:
         yield
         return
     os.makedirs(path, exist_ok=True)

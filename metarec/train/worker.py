@@ -97,7 +97,8 @@ def schedule_of(config: Config, dataset: Dataset) -> Schedule:
 def checkpoints_of(config: Config, folder: RunFolder) -> CheckpointFolder:
     """A run's checkpoints, the best of which is that by `evaluate.primary`."""
     lower_is_better = metric_named(config.evaluate.primary).lower_is_better
-    return CheckpointFolder(folder.checkpoints, config.train.keep_checkpoints, lower_is_better)
+    run_id = folder.read_state().get("mlflow_run_id", "")
+    return CheckpointFolder(folder.checkpoints, config.train.keep_checkpoints, lower_is_better, run_id)
 
 
 def _device(config: Config) -> torch.device:

@@ -25,3 +25,16 @@ def test_an_unknown_benchmark_is_refused_with_those_there_are(tmp_path):
     refused = run_job("benchmark", "engines", root=tmp_path)
     assert refused.returncode != 0
     assert "engine" in refused.stderr
+
+
+def test_the_serving_benchmark_recommends_the_same_at_once_and_one_by_one(tmp_path):
+    file = tmp_path / "report.json"
+    done = run_job("benchmark", "recommend", "--quick", "--threads", "1", "--report", str(file), root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    cases = json.loads(file.read_text())["cases"]
+    assert cases.keys() == {"ridge on mf", "ridge on melu", "maml on melu"}
+    for case in cases.values():
+        assert case["same_items"] == 1
+        assert case["largest_difference"] < 1e-5
+        assert case["users_per_second"].keys() == {"batch", "loop"}
+    assert "| ridge on mf |" in done.stdout

@@ -8,9 +8,10 @@ import torch
 from metarec.build import build_learner
 from metarec.config import load_config
 from metarec.errors import RequestError, StorageError
-from metarec.learner import CATALOGUE, DESCRIPTION, WEIGHTS, Learner, encode_user
+from metarec.learner import CATALOGUE, DESCRIPTION, WEIGHTS, Learner
 from metarec.schema import FeatureField, Head, Schema
 from metarec.task import Catalogue
+from metarec.user_features import encode_users
 
 FIELDS = (
     FeatureField("age", "categorical", ("18", "25")),
@@ -126,7 +127,7 @@ def test_features_of_the_user_change_predictions_and_unknown_values_count_as_unk
 
 def test_every_kind_of_user_feature_is_encoded():
     user = {"age": "25", "tastes": "tango|jazz", "height": "180", "survey": "0.5 -1"}
-    encoded = encode_user(FIELDS, user, "|")
+    encoded = encode_users(FIELDS, [user], "|")
     assert encoded["age"].tolist() == [[2]]
     assert sorted(encoded["tastes"].tolist()[0]) == [1, 3]
     assert encoded["height"].tolist() == [[1.0]]
@@ -134,7 +135,7 @@ def test_every_kind_of_user_feature_is_encoded():
 
 
 def test_what_is_left_out_is_unknown():
-    encoded = encode_user(FIELDS, {"tastes": ["chess"]}, "|")
+    encoded = encode_users(FIELDS, [{"tastes": ["chess"]}], "|")
     assert {name: tensor.tolist() for name, tensor in encoded.items()} == {
         "age": [[0]], "tastes": [[0, 0]], "height": [[0.0]], "survey": [[0.0, 0.0]]
     }  # fmt: skip

@@ -1,7 +1,9 @@
 """Registering, promoting and pulling, on a real sqlite store."""
 
 import argparse
+import importlib.metadata
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -9,19 +11,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from packaging.requirements import Requirement
 from test_learner import ITEMS, tiny_learner
 
 import metarec
 from jobs import promote as promote_job
 from metarec import storage
 from metarec.config import load_config
-from metarec.errors import GateError, RegistryError, StorageError
-from metarec.registry import candidate, champion, log_and_register, promote, pull
+from metarec.errors import GateError, RegistryError, StorageError, TrackingError
+from metarec.registry import Figure, candidate, champion, log_and_register, promote, pull
 from metarec.tracking import open_store, start_run
 
 # MLflow's own use of sqlalchemy
 
 VERDICT = {"passed": True, "reasons": ["mae is below every floor"], "opponents": {}}
+REPORT = b'{"kind": "report"}'
 RATINGS = {"7": 5, "13": 2}
 
 
@@ -52,7 +56,10 @@ def register(store, config, name, learner=None, verdict=VERDICT):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own
         with start_run(store, "run-1", config) as run:
-            return log_and_register(run, learner or tiny_learner(), name=name, metrics={"mae": 0.75}, verdict=verdict)
+            metrics = {"mae": Figure(0.75, 0.7, 0.8)}
+            return log_and_register(
+                run, learner or tiny_learner(), name=name, metrics=metrics, verdict=verdict, report=REPORT
+            )
 
 
 def bundle_of(store, version):
@@ -79,7 +86,25 @@ def test_a_version_says_where_it_comes_from(store, version):
     assert version.fingerprint == "ab" * 32
     assert version.verdict == VERDICT
     assert version.tags["run.name"] == "run-1"
-    assert float(version.tags["metric.mae"]) == 0.75
+    assert [float(version.tags[f"metric.mae{end}"]) for end in ("", ".low", ".high")] == [0.75, 0.7, 0.8]
+
+
+def test_config_and_report_travel_with_the_model(store, version):
+    record = bundle_of(store, version).parent / "record"
+    assert load_config(record / "config.toml") == tiny_learner().config
+    assert (record / "report.json").read_bytes() == REPORT
+
+
+def test_where_files_cannot_be_written_nothing_is_registered(tmp_path):
+    config = load_config(overrides=[f'output.root="{tmp_path}"'])
+    store = open_store(config)
+    with warnings.catch_warnings(), start_run(store, "full", config) as run:
+        warnings.simplefilter("ignore")
+        shutil.rmtree(tmp_path / "mlflow-artifacts")
+        (tmp_path / "mlflow-artifacts").write_text("no folder")
+        with pytest.raises(TrackingError, match=rf"the files of the MLflow store sqlite:///{tmp_path}.*cannot be writ"):
+            log_and_register(run, tiny_learner(), name="half", metrics={}, verdict=VERDICT, report=REPORT)
+    assert store.client.search_registered_models() == []
 
 
 def test_the_newest_version_is_the_candidate_and_nothing_is_champion_by_itself(store, config):
@@ -165,6 +190,23 @@ def test_a_model_holds_nothing_to_unpickle(store, version):
     assert not list(folder.rglob("__pycache__"))
 
 
+def test_its_requirements_are_met_without_any_index(store, version):
+    folder = bundle_of(store, version).parent.parent
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-index",
+        "--dry-run",
+        "-r",
+        str(folder / "requirements.txt"),
+    ]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Would install" not in done.stdout
+
+
 def test_its_requirements_are_pinned_and_metarec_travels_with_it(store, version):
     folder = bundle_of(store, version).parent.parent
     requirements = (folder / "requirements.txt").read_text().split()
@@ -205,7 +247,7 @@ def test_pulling_in_a_fresh_process_unpickles_and_runs_nothing_of_the_artifact(s
 
 
 SERVED = """
-import json, sys
+import importlib.metadata, json, sys
 import mlflow, pandas
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/tiny@candidate")
@@ -213,7 +255,9 @@ example = model.predict(model.input_example, params={"k": 2})
 users = pandas.DataFrame({"support_items": [["7", "13"], []], "support_ratings": [[5.0, 2.0], []]})
 import metarec.learner
 best = model.predict(users, params={"k": 3}).to_dict("list")
-print(json.dumps([metarec.learner.__file__, len(example["items"][0]), best]))
+homes = importlib.metadata.packages_distributions()
+used = {home for module in {name.partition(".")[0] for name in sys.modules} for home in homes.get(module, [])}
+print(json.dumps([metarec.learner.__file__, len(example["items"][0]), best, sorted(used)]))
 """
 
 
@@ -221,7 +265,9 @@ def test_mlflow_serves_it_from_its_own_code_in_a_fresh_process(store, version, t
     command = [sys.executable, "-c", SERVED, store.uri]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    code, example, users = json.loads(done.stdout.splitlines()[-1])
+    code, example, users, used = json.loads(done.stdout.splitlines()[-1])
+    folder = bundle_of(store, version).parent.parent
+    assert {canonical(name) for name in used} <= with_what_they_need((folder / "requirements.txt").read_text().split())
     assert "/artifacts/code/metarec/" in code
     assert example == 2
     best = [tiny_learner().adapt(ratings).recommend(k=3) for ratings in (RATINGS, {})]
@@ -230,6 +276,21 @@ def test_mlflow_serves_it_from_its_own_code_in_a_fresh_process(store, version, t
     assert pd.DataFrame(users["scores"]).values == pytest.approx(
         pd.DataFrame([[each.score for each in row] for row in best]).values, abs=1e-6
     )
+
+
+def canonical(name):
+    return name.lower().replace("_", "-")
+
+
+def with_what_they_need(requirements):
+    """The distributions that requirements install: they and all that they need on this machine."""
+    found, due = {"pip", "setuptools"}, [Requirement(line) for line in requirements]
+    while due:
+        each = due.pop()
+        if canonical(each.name) not in found and (each.marker is None or each.marker.evaluate({"extra": ""})):
+            found.add(canonical(each.name))
+            due += [Requirement(line) for line in importlib.metadata.requires(each.name) or []]
+    return found
 
 
 def run_promote(home, name, *, force=False):

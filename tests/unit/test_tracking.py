@@ -13,7 +13,9 @@ from mlflow import MlflowClient
 
 from metarec.config import load_config
 from metarec.errors import ConfigError, TrackingError
-from metarec.tracking import connect, open_store, start_run, store_uri
+from metarec.tracking import connect, open_store, sampled_machine, start_run, store_uri
+from metarec.train.journal import read_journal
+from tests.tracking_server import Gate
 
 # MLflow's own use of sqlalchemy
 
@@ -108,6 +110,13 @@ def test_an_unreachable_server_is_named_within_seconds(tmp_path):
     assert time.monotonic() - start < 10
 
 
+def test_a_server_that_refuses_the_credentials_says_how_to_give_them():
+    gate = Gate("nowhere", mode="deny")
+    with pytest.raises(TrackingError, match=rf"{gate.uri} refuses these credentials .*; set MLFLOW_TRACKING_USERNAME"):
+        connect(gate.uri)
+    gate.close()
+
+
 def test_a_server_that_never_answers_is_named_within_seconds(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -163,14 +172,6 @@ def test_metrics_keep_step_and_time(store, config):
     assert (metric.value, metric.step, metric.timestamp) == (0.25, 3, 1000500)
 
 
-def test_more_metrics_than_a_batch_holds_all_arrive(store, config):
-    with start_run(store, "a", config) as run:
-        for step in range(1201):
-            run.log_metrics(step, {"loss": step / 8, "rate": 1.0})
-    history = store.client.get_metric_history(run.run_id, "loss")
-    assert sorted(metric.value for metric in history) == [step / 8 for step in range(1201)]
-
-
 def test_a_metric_that_is_not_a_number_does_not_end_the_run(store, config):
     with start_run(store, "a", config) as run:
         run.log_metrics(1, {"loss": float("nan"), "norm": float("inf")})
@@ -215,38 +216,6 @@ def test_a_deleted_run_cannot_be_resumed(store, config):
         start_run(store, "a", config, resume_run_id=run.run_id)
 
 
-def journal_line(step):
-    return json.dumps({"step": step, "metrics": {"loss": step / 2}, "time": 1000.0 + step}) + "\n"
-
-
-def test_a_journal_is_sent_once_across_resumes_and_only_whole_lines(store, config, tmp_path):
-    journal = tmp_path / "metrics.jsonl"
-    run = start_run(store, "a", config)
-    assert run.sync_journal(str(journal)) == 0
-    journal.write_text(journal_line(1) + journal_line(2) + '{"step": 3, "met')
-    assert run.sync_journal(str(journal)) == 2
-    run.finish("KILLED")
-    journal.write_text(journal_line(1) + journal_line(2) + journal_line(3))
-    with start_run(store, "a", config, resume_run_id=run.run_id) as again:
-        assert again.sync_journal(str(journal)) == 1
-        assert again.sync_journal(str(journal)) == 0
-    history = store.client.get_metric_history(run.run_id, "loss")
-    assert [(metric.step, metric.value, metric.timestamp) for metric in history] == [
-        (1, 0.5, 1001000),
-        (2, 1.0, 1002000),
-        (3, 1.5, 1003000),
-    ]
-
-
-def test_a_journal_line_cut_short_by_a_crash_is_left_out_with_a_warning(store, config, tmp_path, caplog):
-    journal = tmp_path / "metrics.jsonl"
-    journal.write_text('{"step": 1, "met' + journal_line(1) + journal_line(2))
-    with start_run(store, "a", config) as run:
-        run.sync_journal(str(journal))
-    assert [metric.step for metric in store.client.get_metric_history(run.run_id, "loss")] == [2]
-    assert "line 1 of" in caplog.text
-
-
 def test_the_dataset_of_a_run_is_recorded_with_its_manifest(store, config):
     manifest = {"name": "synthetic", "fingerprint": "f" * 64, "counts": {"users": 9}, "source": "synthetic"}
     with start_run(store, "a", config) as run:
@@ -270,3 +239,16 @@ def test_a_first_use_says_nothing_and_leaves_the_root_logger_alone(tmp_path, cap
     open_store(config_in(tmp_path))
     assert capfd.readouterr() == ("", "")
     assert (logging.root.handlers, logging.root.level) == (handlers, level)
+
+
+def test_the_machine_is_sampled_into_a_journal_that_goes_on(tmp_path):
+    journal = str(tmp_path / "machine.jsonl")
+    for _ in range(2):
+        with sampled_machine(journal, seconds=0.1):
+            time.sleep(0.15)
+    lines = read_journal(journal)
+    assert [line.step for line in lines] == list(range(len(lines)))
+    assert len(lines) >= 4
+    for line in lines:
+        assert {"system/cpu_utilization_percentage", "system/network_receive_megabytes"} <= line.metrics.keys()
+        assert 0 < line.metrics["system/system_memory_usage_percentage"] <= 100

@@ -1,0 +1,86 @@
+"""Send to MLflow what runs have kept while the server did not answer: metrics, and how they ended.
+
+python -m jobs.sync [--config FILE.toml] [--set key=value …] [--run NAME]
+"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from jobs import command
+from metarec import storage
+from metarec.config import Config
+from metarec.errors import ConfigError, TrackingError
+from metarec.train.run import RunFolder, locked, run_names
+
+if TYPE_CHECKING:
+    from metarec.tracking import Status, Store
+
+STATUS: "dict[str, Status]" = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "running": "KILLED"}
+"""By what a run's folder says; one that says `running` and is not being worked on was killed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this job."""
+    parser.add_argument("--run", metavar="NAME", help="of this run alone; of all under output.root if left out")
+
+
+def run(config: Config, arguments: argparse.Namespace) -> None:
+    """Send what is left of each run, and say how much that was.
+
+    Raises:
+        ConfigError: there is no run of that name.
+        TrackingError: the server does not answer, or a run is not in this store.
+    """
+    from metarec.tracking import open_store
+
+    names = run_names(config.output.uri)
+    if arguments.run is not None and arguments.run not in names:
+        raise ConfigError(f"there is no run {arguments.run!r} in {config.output.uri}; {_listing(names)}")
+    store, failures = open_store(config), list[str]()
+    chosen = names if arguments.run is None else [arguments.run]
+    for name in chosen:
+        try:
+            line = send(RunFolder(storage.join(config.output.uri, "runs", name)), store)
+        except TrackingError as error:
+            failures.append(str(error))
+            line = f"not sent: {error}"
+        print(f"{name}: {line}", flush=True)
+    if failures:
+        raise TrackingError(f"{len(failures)} of {len(chosen)} runs could not be sent; {failures[0]}")
+
+
+def send(folder: RunFolder, store: "Store") -> str:
+    """Send a run's metrics and its status; says what was done.
+
+    Raises:
+        TrackingError: its MLflow run is not in the store, or the server does not answer.
+    """
+    from metarec.tracking import Outbox, Run, find_run, talking_to
+
+    try:
+        with locked(folder):
+            state = folder.read_state()
+            run_id, kept = state.get("mlflow_run_id"), state["status"]
+            if run_id is None:
+                return "has never been tracked"
+            with talking_to(store.uri):
+                found = find_run(store.client, run_id)
+            if found is None:
+                raise TrackingError(
+                    f"its MLflow run {run_id} is not in {store.uri}; set tracking.uri to where it was started"
+                )
+            num_lines = sum(Outbox(store, run_id, journal, warn=command.say).send() for journal in folder.journals)
+            status = STATUS[kept] if kept != "running" or folder.can_be_locked else found.info.status
+            if found.info.status != status:
+                Run(store, run_id, found.info.run_name).finish(status)
+            return f"{num_lines:,} lines sent, 0 left; {status}"
+    except ConfigError:  # what `locked` raises
+        return "is being worked on, and sends by itself"
+
+
+def _listing(names: list[str]) -> str:
+    return f"there are {', '.join(names)}" if names else "there is none yet: python -m jobs.train makes one"
+
+
+if __name__ == "__main__":
+    command.main(__doc__, run, add_arguments)

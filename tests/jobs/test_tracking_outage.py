@@ -1,0 +1,91 @@
+"""A whole training whose MLflow server is killed in the middle and started again before the end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from mlflow import MlflowClient
+
+from metarec.train.journal import read_journal
+from tests.jobs.command_line import CHECKOUT, SMALL, run_job
+from tests.tracking_server import TrackingServer
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = TrackingServer(folder)
+    yield server
+    server.kill()
+
+
+def begin(root, server, *settings):
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.train", "--set", "run.name=outage", f"tracking.uri={server.uri}", *settings],
+        cwd=CHECKOUT,
+        env={**os.environ, "METAREC_HOME": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def until(process, words):
+    for line in process.stdout:
+        if words in line:
+            return
+    pytest.fail(f"the job ended without {words!r}")
+
+
+def held_and_kept(server, root):
+    """For each metric of the journals: what the server holds and what they hold, as steps and values in order."""
+    run_id = json.loads((root / "runs/outage/run.json").read_text())["mlflow_run_id"]
+    client, kept = MlflowClient(server.uri), {}
+    for name in ("metrics", "machine", "results"):
+        for line in read_journal(str(root / f"runs/outage/{name}.jsonl")):
+            for key, value in line.metrics.items():
+                kept.setdefault(key.replace("@", "_at_"), []).append((line.step, value))
+    held = {key: sorted((m.step, m.value) for m in client.get_metric_history(run_id, key)) for key in kept}
+    return client.get_run(run_id), held, kept
+
+
+def test_a_server_that_was_gone_for_most_of_a_training_holds_all_of_it(server, tmp_path):
+    long = [*SMALL, "outer.epochs=600", "train.checkpoint_every=300", "train.num_workers=0"]
+    process = begin(tmp_path, server, *long)
+    until(process, "epoch 2/")
+    server.kill()
+    until(process, "epoch 40/")
+    server.start()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    run, held, kept = held_and_kept(server, tmp_path)
+    assert run.info.status == "FINISHED"
+    assert held == kept
+    assert {"train.loss", "test.mae", "system/cpu_utilization_percentage"} <= held.keys()
+
+
+def test_a_server_that_stays_away_costs_the_end_of_the_job_alone_and_the_same_command_ends_it(server, tmp_path):
+    long = [*SMALL, "outer.epochs=60", "train.checkpoint_every=30", "train.num_workers=0"]
+    process = begin(tmp_path, server, *long)
+    until(process, "epoch 1/")
+    server.kill()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "trained on" in output
+    assert "training is done and kept: go on with --set run.name=outage" in output.splitlines()[-1]
+    server.start()
+    synced = run_job("sync", "--set", f"tracking.uri={server.uri}", root=tmp_path)
+    assert synced.returncode == 0, synced.stderr
+    assert synced.stdout.startswith("outage: ")
+    assert synced.stdout.endswith("0 left; FAILED\n")
+    run, held, kept = held_and_kept(server, tmp_path)
+    assert (run.info.status, held) == ("FAILED", kept)
+    again = run_job("train", "--set", "run.name=outage", f"tracking.uri={server.uri}", *long, root=tmp_path)
+    assert again.returncode == 0, again.stderr
+    run, held, kept = held_and_kept(server, tmp_path)
+    assert (run.info.status, held) == ("FINISHED", kept)
