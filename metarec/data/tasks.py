@@ -128,8 +128,8 @@ def _batch(
 ) -> TaskBatch:
     owner = histories.row_history
     position = np.arange(len(owner)) - histories.offsets[owner]
-    support_last = np.zeros(len(owner), bool) if histories.query is None else ~histories.query
-    order = np.lexsort((hash_of(seed, draw, histories.user[owner], position), support_last, owner))
+    support_last = () if histories.query is None else (~histories.query,)
+    order = np.lexsort((hash_of(seed, draw, histories.user[owner], position), *support_last, owner))
     start = histories.offsets[:-1]
     num_places = int((num_query + num_support).max(initial=0))
     drawn = draw_negatives(negatives, histories, seed=seed, draw=draw, num_places=num_places)
