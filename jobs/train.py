@@ -59,9 +59,11 @@ def work(config: Config, folder: RunFolder) -> str:
     store = open_store(config)
     with command.ray_session():
         from metarec.data.prepare import prepare
-        from metarec.train.preflight import check_resources, check_shared
+        from metarec.train.preflight import check_shared
+        from metarec.train.room import check_free, check_resources
 
         cpus = check_resources(config)
+        check_free(config, cpus)
         check_shared(config.output.uri)
         dataset = prepare(config, progress=say)
         announce_plan(config, dataset, cpus)
@@ -100,7 +102,8 @@ def train(config: Config, dataset: "Dataset", folder: RunFolder, tracked: "Run")
     if start is not None:
         say(f"going on from the checkpoint of step {start:,} of {schedule.num_steps:,}")
     with command.stop_on_signal() as stop:
-        outcome = launch(config, dataset, folder, watch=watcher(config, schedule, folder, tracked), stop=stop)
+        watch = watcher(config, schedule, folder, tracked)
+        outcome = launch(config, dataset, folder, watch=watch, stop=stop, say=say)
     for warning in outcome["warnings"]:
         if warning not in skipped:
             say(f"warning: {warning}")

@@ -370,6 +370,8 @@ class TrainConfig:
     """Newest checkpoints to keep beside the best."""
     max_failures: int = 3
     """Worker failures after which the run gives up."""
+    max_wait_minutes: float = 30.0
+    """Minutes, in all, that a run waits for a node to take the place of one that was lost, before it gives up."""
     max_bad_tasks: float = 0.05
     """The share of an epoch's tasks that may turn out not finite, and are left out, before the run stops."""
 
@@ -379,6 +381,7 @@ class TrainConfig:
         for name in ("meta_batch", "validate_every", "checkpoint_every", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "use 1 or more")
         _require(self.max_failures >= 0, "train.max_failures", self.max_failures, "use 0 or more")
+        _require(self.max_wait_minutes >= 0, "train.max_wait_minutes", self.max_wait_minutes, "use 0 or more")
         share = self.max_bad_tasks
         _require(0.0 <= share <= 1.0, "train.max_bad_tasks", share, "use a share between 0 and 1")
 

@@ -25,6 +25,7 @@ FREE_TO_CHANGE = (
     "train.cpus_per_worker",
     "train.use_gpu",
     "train.max_failures",
+    "train.max_wait_minutes",
     "output.root",
     "tracking.uri",
 )
