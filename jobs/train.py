@@ -60,10 +60,10 @@ def work(config: Config, folder: RunFolder) -> str:
     with command.ray_session():
         from metarec.data.prepare import prepare
         from metarec.train.preflight import check_shared
-        from metarec.train.room import check_free, check_resources
+        from metarec.train.room import check_free_to_train, check_resources
 
         cpus = check_resources(config)
-        check_free(config, cpus)
+        check_free_to_train(config, cpus)
         check_shared(config.output.uri)
         dataset = prepare(config, progress=say)
         announce_plan(config, dataset, cpus)

@@ -362,6 +362,8 @@ class TrainConfig:
     """Whether each worker takes a GPU (NCCL instead of gloo)."""
     meta_batch: int = 32
     """Tasks of one outer step over all workers together."""
+    size_window: int = 1
+    """Steps over which tasks are sorted by support size, so that batches hold less padding; 1 = they are not."""
     validate_every: int = 1
     """Epochs between validations."""
     checkpoint_every: int = 1
@@ -378,7 +380,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _require(self.num_workers >= 0, "train.num_workers", self.num_workers, "use 0 or more")
         _require(self.cpus_per_worker >= 0, "train.cpus_per_worker", self.cpus_per_worker, "use 0 or more")
-        for name in ("meta_batch", "validate_every", "checkpoint_every", "keep_checkpoints"):
+        for name in ("meta_batch", "size_window", "validate_every", "checkpoint_every", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "use 1 or more")
         _require(self.max_failures >= 0, "train.max_failures", self.max_failures, "use 0 or more")
         _require(self.max_wait_minutes >= 0, "train.max_wait_minutes", self.max_wait_minutes, "use 0 or more")

@@ -65,7 +65,7 @@ class Scale(NamedTuple):
     rounds: int
 
 
-FULL = Scale((Case(1, 32, 32), Case(1, 32, 16), Case(5, 32, 32), Case(1, 256, 256)), num_batches=8, rounds=15)
+FULL = Scale((Case(1, 32, 32), Case(1, 32, 16), Case(5, 32, 32), Case(1, 256, 256)), num_batches=8, rounds=7)
 QUICK = Scale((Case(1, 4, 4),), num_batches=2, rounds=1)
 
 

@@ -23,7 +23,7 @@ from metarec.data.dataset import Part, read_part
 from metarec.data.histories import Histories, concatenate
 from metarec.data.negatives import Negatives
 from metarec.data.schedule import Schedule
-from metarec.data.tasks import draw_training_tasks
+from metarec.data.tasks import draw_training_tasks, training_support_sizes
 from metarec.task import Rows, TaskBatch
 
 STEPS_PER_BLOCK = 16
@@ -65,6 +65,31 @@ class BatchBuilder:
             epoch=self.schedule.epoch_of(step),
             task=self.task,
             negatives=self.negatives,
+        )
+
+
+@dataclass(frozen=True)
+class SupportSizes:
+    """How many support rows each training task has in an epoch; reads the files where it is asked, once a process.
+
+    Attributes:
+        parts: the training split's files, in order.
+        seed: where the draws of support and query start.
+        task: how a history becomes a task.
+    """
+
+    parts: Sequence[Part]
+    seed: int
+    task: TaskConfig
+
+    def __call__(self, epoch: int) -> Int64[np.ndarray, " tasks"]:
+        """By the task's index."""
+        histories = [_cached_part(part) for part in self.parts]
+        return np.concatenate(
+            [
+                training_support_sizes(each.user, each.lengths, seed=self.seed, epoch=epoch, task=self.task)
+                for each in histories
+            ]
         )
 
 

@@ -66,8 +66,8 @@ def spell_out(config: Config, each: float) -> str:
     )
 
 
-def check_free(config: Config, each: float) -> None:
-    """Refuse, in seconds, what others on the same cluster leave no room for.
+def check_free_to_train(config: Config, each: float) -> None:
+    """Refuse, in seconds, a run for which others on the same cluster leave no room.
 
     Args:
         config: of the run.
@@ -76,15 +76,28 @@ def check_free(config: Config, each: float) -> None:
     Raises:
         ClusterError: other jobs hold too many CPUs; the sum is spelt out.
     """
-    needed = max(needed_cpus(config, each), CPUS_PER_TASK)
+    if each:
+        _check_free(needed_cpus(config, each), spell_out(config, each), "train.num_workers or train.cpus_per_worker")
+    check_free_to_prepare()
+
+
+def check_free_to_prepare() -> None:
+    """Refuse, in seconds, a preparation for which others on the same cluster leave no room.
+
+    Raises:
+        ClusterError: other jobs hold all CPUs.
+    """
+    _check_free(CPUS_PER_TASK, f"preparing ratings takes {CPUS_PER_TASK:g} CPU", "what they reserve")
+
+
+def _check_free(needed: float, what: str, to_lower: str) -> None:
     deadline = time.monotonic() + SECONDS_TO_GET_FREE
     while (free := ray.available_resources().get("CPU", 0.0)) < needed:
         if time.monotonic() > deadline:
-            what = f"preparing = {CPUS_PER_TASK:g} CPU" if needed == CPUS_PER_TASK else spell_out(config, each)
             have = ray.cluster_resources().get("CPU", 0.0)
             raise ClusterError(
                 f"{what}, but other jobs hold {have - free:g} of the cluster's {have:g} CPUs and leave {free:g}; wait "
-                "for them, lower train.num_workers or train.cpus_per_worker, or add nodes"
+                f"for them, lower {to_lower}, or add nodes"
             )
         time.sleep(0.2)
 

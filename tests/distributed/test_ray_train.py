@@ -18,7 +18,7 @@ from metarec.train import preflight
 from metarec.train.checkpoint import CheckpointFolder
 from metarec.train.journal import read_journal
 from metarec.train.launch import launch
-from metarec.train.room import check_free
+from metarec.train.room import check_free_to_prepare, check_free_to_train
 from metarec.train.run import open_run
 
 SETTINGS = (
@@ -114,10 +114,11 @@ def test_what_another_job_holds_is_refused_within_seconds_with_the_sum(config, d
     with pytest.raises(
         ClusterError, match=r"= 1.5 CPUs, but other jobs hold 3 of the cluster's 4 CPUs and leave 1; wait"
     ):
-        check_free(with_values(config, {"train.num_workers": 2}), 0.5)
+        check_free_to_train(with_values(config, {"train.num_workers": 2}), 0.5)
     assert time.monotonic() - began < 15
+    check_free_to_prepare()
     ray.kill(other)
-    check_free(with_values(config, {"train.num_workers": 2}), 0.5)
+    check_free_to_train(with_values(config, {"train.num_workers": 2}), 0.5)
 
 
 @pytest.mark.slow
