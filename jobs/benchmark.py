@@ -12,7 +12,7 @@ from typing import Any
 from jobs import command
 from metarec.config import Config
 
-BENCHMARKS = ("engine", "prepare", "stream", "recovery", "checkpoints", "quality", "tune", "recommend")
+BENCHMARKS = ("engine", "prepare", "stream", "recovery", "checkpoints", "quality", "tune", "recommend", "scaling")
 """Each has a module of its name in `jobs/benchmarks/`, with `measure` (→ a report) and `describe` (→ lines of it)."""
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.json", help="write all numbers there")
     parser.add_argument("--quick", action="store_true", help="in its smallest form, to see that it runs")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="of torch, in `engine`; without it as many as it takes"
+        "--threads", type=int, metavar="N", help="of torch, in `engine` and of each worker of `scaling`"
     )
 
 

@@ -36,7 +36,9 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     check_source(config)
     with command.ray_session():
         from metarec.data.prepare import prepare
+        from metarec.train.room import check_free_to_prepare
 
+        check_free_to_prepare()
         dataset = prepare(config, progress=command.say)
     for line in describe(dataset):
         print(line)

@@ -61,9 +61,11 @@ def work(config: Config, folder: RunFolder) -> str:
     store = open_store(config)
     with command.ray_session():
         from metarec.data.prepare import prepare
-        from metarec.train.preflight import check_resources, check_shared
+        from metarec.train.preflight import check_shared
+        from metarec.train.room import check_free_to_train, check_resources
 
         cpus = check_resources(config)
+        check_free_to_train(config, cpus)
         check_shared(config.output.uri)
         dataset = prepare(config, progress=say)
         require_candidates_for_lists(config, len(dataset.item_ids()))
@@ -117,7 +119,8 @@ def train(config: Config, dataset: "Dataset", folder: RunFolder) -> None:
     if start is not None:
         say(f"going on from the checkpoint of step {start:,} of {schedule.num_steps:,}")
     with command.stop_on_signal() as stop:
-        outcome = launch(config, dataset, folder, watch=watcher(config, schedule, folder), stop=stop)
+        watch = watcher(config, schedule, folder)
+        outcome = launch(config, dataset, folder, watch=watch, stop=stop, say=say)
     for warning in outcome["warnings"]:
         if warning not in skipped:
             say(f"warning: {warning}")

@@ -16,7 +16,7 @@ from metarec.errors import TrackingError
 if TYPE_CHECKING:
     from metarec.search.search import Search
     from metarec.search.trials import Trial
-    from metarec.tracking import Run, Status, Store
+    from metarec.tracking import Outbox, Run, Status, Store
 
 PARENT = "mlflow.parentRunId"
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -34,7 +34,7 @@ class SearchTracking:
     def __init__(self, search: "Search", store: "Store") -> None:
         self._config, self._folder, self._records = search.config, search.folder, search.trials
         self._dataset, self._drawn, self._store = search.dataset, tuple(search.space.domains), store
-        self._children: dict[int, Run] = {}
+        self._children: dict[int, tuple[Run, Outbox]] = {}
         self._told: set[int] = set()
         self._looked = time.monotonic()
 
@@ -55,7 +55,7 @@ class SearchTracking:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the parent, and as killed the trials that were left unfinished."""
-        for run in self._children.values():
+        for run, _ in self._children.values():
             with contextlib.suppress(TrackingError):  # the parent says it
                 run.finish("KILLED")
         self._parent.__exit__(kind, error, trace)
@@ -95,14 +95,16 @@ class SearchTracking:
     def _sync(self, trial: "Trial") -> None:
         """Send what is new of a trial; one that ended gets its status, once."""
         from metarec.search.trials import trial_folder
+        from metarec.tracking import Outbox
 
         folder = trial_folder(self._config, trial.number)
         if folder.read_state().get("status") == "finished":
             return
         if trial.number not in self._children:
-            self._children[trial.number] = self._start(trial)
-        run = self._children[trial.number]
-        run.sync_journal(folder.journal)
+            started = self._start(trial)
+            self._children[trial.number] = started, Outbox(self._store, started.run_id, folder.journal)
+        run, outbox = self._children[trial.number]
+        outbox.send()
         if trial.result is not None:
             statuses: dict[str, Status] = {"finished": "FINISHED", "stopped early": "KILLED", "failed": "FAILED"}
             run.set_tags({"search.ending": trial.result.ending, "search.reason": trial.result.reason})

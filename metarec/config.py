@@ -362,6 +362,8 @@ class TrainConfig:
     """Whether each worker takes a GPU (NCCL instead of gloo)."""
     meta_batch: int = 32
     """Tasks of one outer step over all workers together."""
+    size_window: int = 1
+    """Steps over which tasks are sorted by support size, so that batches hold less padding; 1 = they are not."""
     validate_every: int = 1
     """Epochs between validations."""
     checkpoint_every: int = 1
@@ -370,15 +372,18 @@ class TrainConfig:
     """Newest checkpoints to keep beside the best."""
     max_failures: int = 3
     """Worker failures after which the run gives up."""
+    max_wait_minutes: float = 30.0
+    """Minutes, in all, that a run waits for a node to take the place of one that was lost, before it gives up."""
     max_bad_tasks: float = 0.05
     """The share of an epoch's tasks that may turn out not finite, and are left out, before the run stops."""
 
     def __post_init__(self) -> None:
         _require(self.num_workers >= 0, "train.num_workers", self.num_workers, "use 0 or more")
         _require(self.cpus_per_worker >= 0, "train.cpus_per_worker", self.cpus_per_worker, "use 0 or more")
-        for name in ("meta_batch", "validate_every", "checkpoint_every", "keep_checkpoints"):
+        for name in ("meta_batch", "size_window", "validate_every", "checkpoint_every", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "use 1 or more")
         _require(self.max_failures >= 0, "train.max_failures", self.max_failures, "use 0 or more")
+        _require(self.max_wait_minutes >= 0, "train.max_wait_minutes", self.max_wait_minutes, "use 0 or more")
         share = self.max_bad_tasks
         _require(0.0 <= share <= 1.0, "train.max_bad_tasks", share, "use a share between 0 and 1")
 

@@ -7,6 +7,7 @@
     ├── DataError          a file, a column or too many rows of the input cannot be used
     │   └── LeakError      a prepared dataset would let training see what it is judged on
     ├── StorageError       a path or URI cannot be read or written, or its bytes are damaged
+    │   └── UnreachableError   a storage did not answer as it should; another try may help
     ├── ClusterError       the machines cannot give what the job asks for
     ├── TrainingError      training cannot go on
     ├── TrackingError      the MLflow tracking store refuses or cannot be reached
@@ -44,6 +45,10 @@ class LeakError(DataError):
 
 class StorageError(MetarecError):
     """A path or URI cannot be read or written, or its bytes are damaged."""
+
+
+class UnreachableError(StorageError):
+    """A storage did not answer as it should; another try may help."""
 
 
 class ClusterError(MetarecError):

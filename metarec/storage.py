@@ -16,7 +16,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from metarec.errors import StorageError
+from metarec.errors import StorageError, UnreachableError
 from metarec.schema import FORMAT_VERSION
 
 MANIFEST = "manifest.json"
@@ -78,7 +78,7 @@ def read_bytes(uri: str) -> bytes:
         with filesystem.open_input_stream(path, compression=None) as stream:
             return bytes(stream.read())
     except OSError as error:
-        raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+        raise _failed("read", uri, error) from error
 
 
 def read_range(uri: str, start: int, stop: int) -> bytes:
@@ -93,7 +93,7 @@ def read_range(uri: str, start: int, stop: int) -> bytes:
             file.seek(start)
             return bytes(file.read(stop - start))
     except OSError as error:
-        raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+        raise _failed("read", uri, error) from error
 
 
 def read_blocks(uri: str, num_bytes: int) -> Iterator[bytes]:
@@ -108,7 +108,7 @@ def read_blocks(uri: str, num_bytes: int) -> Iterator[bytes]:
             while block := stream.read(num_bytes):
                 yield bytes(block)
     except OSError as error:
-        raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+        raise _failed("read", uri, error) from error
 
 
 def sha256_of(uri: str) -> str:
@@ -145,7 +145,7 @@ def write_bytes(uri: str, content: bytes) -> None:
         if local:
             with contextlib.suppress(OSError):
                 os.unlink(target)
-        raise StorageError(f"cannot write {uri}: {_reason(error)}; free space or choose another output.root") from error
+        raise _failed("write", uri, error, "; free space or choose another output.root") from error
 
 
 def delete(uri: str) -> None:
@@ -297,7 +297,9 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "no space left on the device"
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+def _failed(verb: str, uri: str, error: OSError, remedy: str = "") -> StorageError:
+    """What the operating system refused, with its reason; what has no such reason is of the net and may pass."""
+    if not error.errno:
+        return UnreachableError(f"cannot {verb} {uri}: {error}{remedy}")
+    reason = "no space left on the device" if error.errno == errno.ENOSPC else os.strerror(error.errno).lower()
+    return StorageError(f"cannot {verb} {uri}: {reason}{remedy}")

@@ -18,7 +18,17 @@ LAYERS = (
     ("models", "algorithms"),
     ("data",),
     ("combination", "build", "ranking", "user_features", "learner", "many_users", "baselines", "evaluate", "train"),
-    ("data.parallel", "data.prepare", "data.stream", "train.preflight", "train.worker", "train.launch", "search"),
+    (
+        "data.parallel",
+        "data.prepare",
+        "data.stream",
+        "train.room",
+        "train.failures",
+        "train.preflight",
+        "train.worker",
+        "train.launch",
+        "search",
+    ),
     ("tracking", "registry", "pyfunc"),
 )
 """A module imports from its own layer and those above; of several names that fit a module the longest counts."""

@@ -86,6 +86,9 @@ def draw_negatives(
         seed, draw: as in `draw_tasks`; the same of them and of the user give the same permutation.
         num_places: how many places get negatives.
     """
+    if negatives.num == 0:
+        none = np.zeros((len(histories), num_places, 0), np.int64)
+        return DrawnNegatives(none, none.astype(bool))
     wanted = num_places * negatives.num
     num_candidates = min(len(negatives.items), wanted + int(histories.lengths.max(initial=0)))
     key = hash_of(seed, draw, histories.user, _NEGATIVES)[:, None]

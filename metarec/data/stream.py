@@ -23,7 +23,7 @@ from metarec.data.dataset import Part, read_part
 from metarec.data.histories import Histories, concatenate
 from metarec.data.negatives import Negatives
 from metarec.data.schedule import Schedule
-from metarec.data.tasks import draw_training_tasks
+from metarec.data.tasks import draw_training_tasks, training_support_sizes
 from metarec.task import Rows, TaskBatch
 
 STEPS_PER_BLOCK = 16
@@ -65,6 +65,31 @@ class BatchBuilder:
             epoch=self.schedule.epoch_of(step),
             task=self.task,
             negatives=self.negatives,
+        )
+
+
+@dataclass(frozen=True)
+class SupportSizes:
+    """How many support rows each training task has in an epoch; reads the files where it is asked, once a process.
+
+    Attributes:
+        parts: the training split's files, in order.
+        seed: where the draws of support and query start.
+        task: how a history becomes a task.
+    """
+
+    parts: Sequence[Part]
+    seed: int
+    task: TaskConfig
+
+    def __call__(self, epoch: int) -> Int64[np.ndarray, " tasks"]:
+        """By the task's index."""
+        histories = [_cached_part(part) for part in self.parts]
+        return np.concatenate(
+            [
+                training_support_sizes(each.user, each.lengths, seed=self.seed, epoch=epoch, task=self.task)
+                for each in histories
+            ]
         )
 
 
@@ -140,16 +165,15 @@ def read_tasks(parts: Sequence[Part], indices: Int64[np.ndarray, " tasks"]) -> H
     """The histories with the given global indices, in that order; files stay in memory between calls."""
     ends = np.cumsum([part.num_tasks for part in parts])
     owner = np.searchsorted(ends, indices, side="right")
-    needed = np.unique(owner) if len(indices) else np.zeros(1, np.int64)
-    histories = concatenate([_cached_part(parts[index]) for index in needed])
-    sizes = np.array([parts[index].num_tasks for index in needed])
-    starts_here = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    slot = np.searchsorted(needed, owner)
-    starts_there = ends[owner] - np.array([part.num_tasks for part in parts])[owner]
-    return histories.take(indices - starts_there + starts_here[slot])
+    by_part = np.argsort(owner, kind="stable")
+    taken = []
+    for index in np.unique(owner) if len(indices) else [0]:
+        mine = indices[by_part[owner[by_part] == index]]
+        taken.append(_cached_part(parts[index]).take(mine - ends[index] + parts[index].num_tasks))
+    return taken[0] if len(taken) == 1 else concatenate(taken).take(np.argsort(by_part))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def _cached_part(part: Part) -> Histories:
     return read_part(part)
 

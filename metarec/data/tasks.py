@@ -95,14 +95,26 @@ def draw_training_tasks(
         negatives: what each row is followed by.
     """
     assert histories.query is None, "training draws its roles itself"
-    lengths = histories.lengths
-    sizes = np.minimum(np.maximum(lengths - task.num_query, 0), task.max_support)
-    if task.subsample_support:
-        chance = uniform(hash_of(seed, epoch, histories.user, np.int64(_SUPPORT_SIZE)))
-        drawn = np.floor(np.exp(np.maximum(2 * chance - 1, 0) * np.log(sizes + 1.0))).astype(np.int64) - 1
-        sizes = np.where(chance < 0.5, sizes, np.minimum(drawn, sizes))
-    query = np.minimum(lengths - sizes, task.max_query)
+    sizes = training_support_sizes(histories.user, histories.lengths, seed=seed, epoch=epoch, task=task)
+    query = np.minimum(histories.lengths - sizes, task.max_query)
     return _batch(histories, seed, epoch, num_query=query, num_support=sizes, negatives=negatives)
+
+
+def training_support_sizes(
+    user: Int64[np.ndarray, " histories"],
+    lengths: Int64[np.ndarray, " histories"],
+    *,
+    seed: int,
+    epoch: int,
+    task: TrainingDraw,
+) -> Int64[np.ndarray, " histories"]:
+    """Support rows of each task that `draw_training_tasks` draws from histories of these users and lengths."""
+    sizes = np.minimum(np.maximum(lengths - task.num_query, 0), task.max_support)
+    if not task.subsample_support:
+        return sizes
+    chance = uniform(hash_of(seed, epoch, user, np.int64(_SUPPORT_SIZE)))
+    drawn = np.floor(np.exp(np.maximum(2 * chance - 1, 0) * np.log(sizes + 1.0))).astype(np.int64) - 1
+    return np.where(chance < 0.5, sizes, np.minimum(drawn, sizes))
 
 
 def truncate_support(batch: TaskBatch, size: int, *, num_negatives: int = 0) -> TaskBatch:
@@ -128,8 +140,8 @@ def _batch(
 ) -> TaskBatch:
     owner = histories.row_history
     position = np.arange(len(owner)) - histories.offsets[owner]
-    support_last = np.zeros(len(owner), bool) if histories.query is None else ~histories.query
-    order = np.lexsort((hash_of(seed, draw, histories.user[owner], position), support_last, owner))
+    support_last = () if histories.query is None else (~histories.query,)
+    order = np.lexsort((hash_of(seed, draw, histories.user[owner], position), *support_last, owner))
     start = histories.offsets[:-1]
     num_places = int((num_query + num_support).max(initial=0))
     drawn = draw_negatives(negatives, histories, seed=seed, draw=draw, num_places=num_places)

@@ -1,9 +1,10 @@
 """Start a run's workers, watch over them, and say in one sentence why they failed if they do."""
 
 import contextlib
+import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import ray.train
@@ -12,13 +13,15 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from metarec import storage
 from metarec.config import Config, config_to_dict
 from metarec.data.dataset import Dataset
-from metarec.errors import MetarecError, TrainingError
-from metarec.train.preflight import check_resources
+from metarec.train.failures import EndAtOnce, in_one_sentence
+from metarec.train.room import RoomWatch, check_resources
 from metarec.train.run import RunFolder
 from metarec.train.worker import run_worker
 
 SECONDS_BETWEEN_LOOKS = 0.2
 CONTROLLER_POLL_SECONDS = "0.2"
+SECONDS_A_START = 20
+"""After which a start that finds no room is given up; Ray counts these, and makes another until they are too many."""
 
 
 @runtime_checkable
@@ -37,6 +40,7 @@ def launch(
     *,
     watch: Watch,
     stop: threading.Event,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train until the schedule is done, or until `stop` is set; a stopped run has saved where it stands.
 
@@ -46,18 +50,20 @@ def launch(
         folder: where the run keeps its checkpoints and journal.
         watch: called in the calling thread.
         stop: set it to ask the workers to save and return.
+        say: takes a line for a person, when the cluster loses what the run needs and when it has it again.
 
     Returns:
         What `run_worker` returns.
 
     Raises:
-        ClusterError: the cluster cannot give what the run asks for.
+        ClusterError: the cluster cannot give what the run asks for, or `train.max_wait_minutes` after it lost it.
         TrainingError: the workers failed more often than `train.max_failures`; the first cause is named.
+        MetarecError: what a worker met that another try cannot mend, such as a full disk.
     """
     each = check_resources(config)
     storage.delete(folder.stop_request)
     settings = {"config": config_to_dict(config), "dataset": dataset.uri, "run": folder.uri}
-    outcome: dict[str, Any] = {}
+    room, outcome = RoomWatch(config, each, say), dict[str, Any]()
 
     def work() -> None:
         try:
@@ -71,6 +77,8 @@ def launch(
         thread.join(SECONDS_BETWEEN_LOOKS)
         if stop.is_set() and not storage.exists(folder.stop_request):
             storage.write_bytes(folder.stop_request, b"")
+        if each:
+            room.look()
         watch()
     watch(last=True)
     if "error" in outcome:
@@ -80,7 +88,12 @@ def launch(
 
 def _fit(config: Config, settings: dict[str, Any], folder: RunFolder, cpus: float) -> dict[str, Any]:
     shown = "1" if "RAY_ADDRESS" in os.environ else "0"  # on the dashboard of a cluster; a Ray of our own has none
-    with _environment(RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=CONTROLLER_POLL_SECONDS, RAY_TRAIN_ENABLE_STATE_TRACKING=shown):
+    starts = math.ceil(60 * config.train.max_wait_minutes / SECONDS_A_START)
+    with _environment(
+        RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=CONTROLLER_POLL_SECONDS,
+        RAY_TRAIN_ENABLE_STATE_TRACKING=shown,
+        RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S=str(SECONDS_A_START),
+    ):
         trainer = TorchTrainer(
             run_worker,
             train_loop_config=settings,
@@ -93,28 +106,17 @@ def _fit(config: Config, settings: dict[str, Any], folder: RunFolder, cpus: floa
             run_config=ray.train.RunConfig(
                 name=config.run.name,
                 storage_path=storage.join(config.output.uri, "ray-train"),
-                failure_config=ray.train.FailureConfig(max_failures=config.train.max_failures),
+                failure_config=ray.train.FailureConfig(
+                    max_failures=config.train.max_failures, controller_failure_limit=max(starts - 1, 0)
+                ),
+                callbacks=[EndAtOnce()],
                 logging_config=ray.train.LoggingConfig(log_level="WARNING"),
             ),
         )
         try:
             return dict(trainer.fit().return_value)
-        except ray.train.WorkerGroupError as error:
-            raise _first_cause(error, config) from error
         except ray.train.TrainingFailedError as error:
-            raise TrainingError(f"run {config.run.name!r} failed: {error}") from error
-
-
-def _first_cause(error: ray.train.WorkerGroupError, config: Config) -> MetarecError:
-    """What the first failed worker said; its own error where that is one of ours."""
-    rank, failure = min(error.worker_failures.items())
-    cause = getattr(failure, "cause", failure)
-    if isinstance(cause, MetarecError):
-        return cause
-    return TrainingError(
-        f"worker {rank} of run {config.run.name!r} failed {config.train.max_failures + 1} times, last with "
-        f"{type(cause).__name__}: {cause}; run the same command again to go on from the last checkpoint"
-    )
+            raise in_one_sentence(error, config, cpus) from error
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What has to be true of a cluster before any long work, found out by trying; each answer comes in seconds."""
+"""Whether every node of a cluster shares the output root, found out by trying before any long work."""
 
 import uuid
 
@@ -6,80 +6,70 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from metarec import storage
-from metarec.config import Config
-from metarec.data.stream import CPUS_PER_READER
 from metarec.errors import ClusterError, StorageError
 
 SECONDS_FOR_AN_ANSWER = 60
-
-
-def check_resources(config: Config) -> float:
-    """Refuse at once what the cluster cannot give, and say how many CPUs each worker will reserve.
-
-    Raises:
-        ClusterError: too few CPUs or GPUs; the sum is spelt out.
-    """
-    if config.train.num_workers == 0:
-        return 0.0
-    have = ray.cluster_resources()
-    if config.train.use_gpu and have.get("GPU", 0) < config.train.num_workers:
-        raise ClusterError(
-            f"train.use_gpu asks for {config.train.num_workers} GPUs, one a worker, but the cluster has "
-            f"{have.get('GPU', 0):g}; lower train.num_workers or set train.use_gpu = false"
-        )
-    return cpus_per_worker(config, have.get("CPU", 0))
-
-
-def cpus_per_worker(config: Config, cluster_cpus: float) -> float:
-    """The CPUs that each worker reserves, so that one reader for each worker still finds room.
-
-    Args:
-        config: `train.cpus_per_worker` as it is, or 0 for a fit to the cluster: 1 where that leaves room, else half.
-        cluster_cpus: the CPUs of the whole cluster.
-
-    Raises:
-        ClusterError: workers and readers need more than the cluster has; the sum is spelt out.
-    """
-    workers = config.train.num_workers
-    room = workers * CPUS_PER_READER
-    each = config.train.cpus_per_worker or (1.0 if workers + room <= cluster_cpus else 0.5)
-    if workers * each + room > cluster_cpus:
-        raise ClusterError(
-            f"train.num_workers = {workers} x {each:g} CPUs + {workers} x {CPUS_PER_READER:g} for Ray Data = "
-            f"{workers * each + room:g} CPUs, but the cluster has {cluster_cpus:g}; lower train.num_workers or "
-            "train.cpus_per_worker, or add nodes"
-        )
-    return each
+FROM_HERE = "from-here"
+"""The probe of the job's own process; those of nodes are named for them."""
 
 
 def check_shared(root: str) -> None:
-    """Write under the output root here and read it back on every node of the cluster.
+    """Write under the output root and read back, here and on every node, also what the others wrote.
 
     Raises:
-        StorageError: it cannot be written, or a node does not see what was written here.
+        StorageError: it cannot be written, or a node and this process do not see what the other wrote.
+        ClusterError: a node does not answer.
     """
     storage.check_writable(root)
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
     if len(nodes) < 2:
         return
-    probe = storage.join(root, f".probe-{uuid.uuid4().hex}")
-    storage.write_bytes(probe, b"shared")
+    folder = storage.join(root, f".probe-{uuid.uuid4().hex}")
+    storage.write_bytes(storage.join(folder, FROM_HERE), FROM_HERE.encode())
     try:
-        for node in nodes:
-            _check_seen(probe, root, node["NodeID"], node["NodeManagerHostname"])
+        asked = {node: _on_node(node, folder) for node in nodes}
+        for node, answer in asked.items():
+            _judge(_answer_of(answer, nodes[node]), storage.join(folder, node), node, nodes[node], root)
     finally:
-        storage.delete(probe)
+        storage.delete(folder)
 
 
-def _check_seen(probe: str, root: str, node_id: str, name: str) -> None:
-    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    looking = ray.remote(storage.exists).options(num_cpus=0, scheduling_strategy=there).remote(probe)
+def _on_node(node: str, folder: str) -> "ray.ObjectRef[str]":
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    visit = ray.remote(_visit).options(num_cpus=0, scheduling_strategy=there)
+    return visit.remote(folder, node)
+
+
+def _visit(folder: str, node: str) -> str:
+    """Read what the job wrote, and write and read back something of this node's own; what went wrong, or nothing.
+
+    An error travels as a value, for Ray keeps no class of what is raised.
+    """
     try:
-        seen = ray.get(looking, timeout=SECONDS_FOR_AN_ANSWER)
+        if not storage.exists(storage.join(folder, FROM_HERE)):
+            return "does not see what is written"
+        if storage.read_bytes(storage.join(folder, FROM_HERE)) != FROM_HERE.encode():
+            return "reads something else than what is written"
+        storage.write_bytes(storage.join(folder, node), node.encode())
+        storage.read_bytes(storage.join(folder, node))
+    except StorageError as error:
+        return f"cannot use what is written ({error})"
+    return ""
+
+
+def _answer_of(answer: "ray.ObjectRef[str]", name: str) -> str:
+    try:
+        return str(ray.get(answer, timeout=SECONDS_FOR_AN_ANSWER))
     except ray.exceptions.GetTimeoutError as error:
         raise ClusterError(f"node {name} did not answer within {SECONDS_FOR_AN_ANSWER} s; is it well?") from error
-    if not seen:
+
+
+def _judge(wrong: str, written: str, node: str, name: str, root: str) -> None:
+    """Refuse a root of which a node says what is wrong, or whose file from there is not the same here."""
+    if not wrong and (not storage.exists(written) or storage.read_bytes(written) != node.encode()):
+        wrong = "writes what is not seen"
+    if wrong:
         raise StorageError(
-            f"node {name} does not see what is written to {root}; set output.root (or METAREC_HOME on every node) to "
-            "a folder that all nodes share, or to a storage URI such as s3://bucket/metarec"
+            f"node {name} {wrong} to {root} by this process; set output.root (or METAREC_HOME on every node) to a "
+            "folder that all nodes share, or to a storage URI such as s3://bucket/metarec"
         )

@@ -26,6 +26,7 @@ FREE_TO_CHANGE = (
     "train.use_gpu",
     "train.max_failures",
     "search.max_at_once",
+    "train.max_wait_minutes",
     "output.root",
     "tracking.uri",
 )

@@ -20,7 +20,7 @@ from metarec.data.dataset import Dataset, open_dataset
 from metarec.data.histories import Histories
 from metarec.data.negatives import Negatives
 from metarec.data.schedule import Schedule
-from metarec.data.stream import BatchBuilder, stream_batches
+from metarec.data.stream import BatchBuilder, SupportSizes, stream_batches
 from metarec.evaluate.metric import metric_named
 from metarec.evaluate.validation import ValidationTasks
 from metarec.task import Catalogue
@@ -91,7 +91,10 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def schedule_of(config: Config, dataset: Dataset) -> Schedule:
     """The order of a run's training tasks."""
-    return Schedule(dataset.num_tasks("train"), config.train.meta_batch, config.outer.epochs, config.run.seed)
+    parts, seed, rhythm = dataset.parts("train"), config.run.seed, config.train
+    sizes = SupportSizes(parts, seed, config.task)
+    num_tasks = dataset.num_tasks("train")
+    return Schedule(num_tasks, rhythm.meta_batch, config.outer.epochs, seed, rhythm.size_window, sizes)
 
 
 def checkpoints_of(config: Config, folder: RunFolder) -> CheckpointFolder:

@@ -1,12 +1,15 @@
 """Training under Ray Train, for real: the same numbers as in one process, and no task lost when a worker dies."""
 
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import ray
 import safetensors.torch
 import torch
 
+from jobs.benchmarks.checkpoints import small_disk
 from metarec import storage
 from metarec.config import load_config, with_values
 from metarec.data.prepare import prepare
@@ -15,6 +18,7 @@ from metarec.train import preflight
 from metarec.train.checkpoint import CheckpointFolder
 from metarec.train.journal import read_journal
 from metarec.train.launch import launch
+from metarec.train.room import check_free_to_prepare, check_free_to_train
 from metarec.train.run import open_run
 
 SETTINGS = (
@@ -98,11 +102,39 @@ def test_gpus_that_are_not_there_are_refused(config, dataset):
         train(config, dataset, "gpu", train__num_workers=2, train__use_gpu=True)
 
 
-def test_a_root_that_a_node_does_not_see_is_refused(ray_cluster, tmp_path):
-    """A file that was never written stands for one that was written to another machine's disk."""
-    (node,) = ray.nodes()
-    with pytest.raises(StorageError, match="node far does not see what is written to"):
-        preflight._check_seen(str(tmp_path / "never"), str(tmp_path), node["NodeID"], "far")
+def test_what_another_job_holds_is_refused_within_seconds_with_the_sum(config, dataset):
+    @ray.remote(num_cpus=3)
+    class Other:
+        def ready(self):
+            return True
+
+    other = Other.remote()
+    ray.get(other.ready.remote())
+    began = time.monotonic()
+    with pytest.raises(
+        ClusterError, match=r"= 1.5 CPUs, but other jobs hold 3 of the cluster's 4 CPUs and leave 1; wait"
+    ):
+        check_free_to_train(with_values(config, {"train.num_workers": 2}), 0.5)
+    assert time.monotonic() - began < 15
+    check_free_to_prepare()
+    ray.kill(other)
+    check_free_to_train(with_values(config, {"train.num_workers": 2}), 0.5)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run_at_the_first_try_with_the_checkpoint_that_is_kept(config, dataset):
+    """A try costs 6 s and more: 100 of them would take ten minutes."""
+    changed = with_values(config, {"run.name": "full", "train.max_failures": 100, "train.keep_checkpoints": 99})
+    folder = open_run(with_values(changed, {"outer.epochs": 400}))
+    Path(folder.checkpoints).mkdir(parents=True)
+    began = time.monotonic()
+    with small_disk(Path(folder.checkpoints)) as disk:
+        if disk.startswith("no file"):
+            pytest.skip("needs the right to mount a disk that every process sees")
+        with pytest.raises(StorageError, match=r"no space left.*the checkpoint of step \d+ is kept, where"):
+            train(changed, dataset, "full", outer__epochs=400)
+        assert CheckpointFolder(folder.checkpoints, 99, lower_is_better=True).newest(pytest.fail) is not None
+    assert time.monotonic() - began < 300
 
 
 def test_a_root_that_every_node_sees_passes_and_nothing_is_left_behind(ray_cluster, tmp_path):

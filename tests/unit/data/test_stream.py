@@ -9,13 +9,14 @@ import torch
 from metarec.config import TaskConfig
 from metarec.data.dataset import Part
 from metarec.data.histories import task_schema
-from metarec.data.negatives import Negatives
+from metarec.data.negatives import NO_NEGATIVES, Negatives
 from metarec.data.parquet import write_parquet
 from metarec.data.schedule import Schedule
 from metarec.data.stream import (
     CPUS_PER_READER,
     RAY_DATA_THREADS,
     BatchBuilder,
+    SupportSizes,
     from_bytes,
     read_tasks,
     stream_batches,
@@ -130,3 +131,18 @@ def test_when_a_stream_is_left_early_no_thread_is_left_that_asks_ray_for_somethi
     assert asking
     batches.close()
     assert not {thread for thread in asking if thread.is_alive()}
+
+
+def test_a_stream_in_windows_of_like_size_holds_less_padding_and_the_sizes_that_were_foretold(ray_cluster, parts):
+    task = TaskConfig(num_query=2, max_query=4, max_support=20)
+    sizes = SupportSizes(parts, 3, task)
+    padding = []
+    for window in (1, 4):
+        schedule = Schedule(NUM_USERS, 5, 2, 3, window, sizes)
+        batches = list(stream_batches(BatchBuilder(parts, schedule, task, 3, NO_NEGATIVES, 0, 1), 0))
+        masks = [batch.support.mask for batch in batches]
+        padding.append(1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks))
+        for step, mask in enumerate(masks):
+            foretold = sizes(schedule.epoch_of(step))[schedule.tasks_of(step)]
+            assert mask.sum(1).tolist() == foretold.tolist()
+    assert padding[1] < padding[0] / 2
