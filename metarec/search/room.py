@@ -12,13 +12,13 @@ import ray
 from metarec.config import Config
 from metarec.data.stream import CPUS_PER_READER
 from metarec.errors import ClusterError
-from metarec.train.preflight import check_resources
+from metarec.train.room import check_resources
 
 DRIVER_CPUS = 0.1
 CPUS_IN_PROCESS = 0.75
 """Of a trial that trains in its own process: with its reader, one CPU."""
 CPUS_WHERE_TIGHT = 0.5
-"""Of a worker, where one CPU each would leave none for the driver; as `train.preflight` fits them."""
+"""Of a worker, where one CPU each would leave none for the driver; as `train.room` fits them."""
 _NOTHING = 1e-6
 
 Bundle = Mapping[str, float]

@@ -1,4 +1,4 @@
-"""`mlflow models serve` on a registered champion: a server of its own, without a network, answers with recommendations."""
+"""`mlflow models serve` on a registered champion: a server of its own, offline, answers with recommendations."""
 
 import contextlib
 import json
