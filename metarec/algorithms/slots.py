@@ -51,8 +51,7 @@ def fold_tasks(mask: Bool[Tensor, "tasks rows"], *, overhead: int, shared: bool 
         overhead: as in `bucket_tasks`.
         shared: whether two tasks share a slot; else each has its own.
     """
-    is_row = mask.cpu().numpy()
-    lengths = is_row.sum(1)
+    lengths = mask.sum(1).cpu().numpy()
     order = lengths.argsort(kind="stable")
     half = (len(order) + 1) // 2 if shared else len(order)
     first, second = order[:half], order[::-1][:half] if shared else order
@@ -62,17 +61,20 @@ def fold_tasks(mask: Bool[Tensor, "tasks rows"], *, overhead: int, shared: bool 
         by_total = totals.argsort(kind="stable")
         first, second, single, totals = first[by_total], second[by_total], single[by_total], totals[by_total]
     ends = ends_on(mask.device, totals.tolist(), overhead)
-    found, all_rows, starts = [], np.flatnonzero(is_row), lengths.cumsum() - lengths
-    for start, end in zip([0, *ends][:-1], ends, strict=True):
-        one, other, total = (array[start:end, None] for array in (first, second, totals))
-        column = np.arange(total.max(initial=0))
-        in_second, filled = column >= lengths[one], column < total
-        owner = np.where(in_second, other, one)
-        number = column + np.where(in_second, starts[other] - lengths[one], starts[one])
-        rows = np.where(filled, all_rows[np.where(filled, number, 0)], owner * is_row.shape[1])
-        integers = (np.concatenate([one, other], axis=1), rows, owner)
-        masks = (single[start:end], filled, in_second)
-        tasks_of, rows_of, owner_of = (torch.from_numpy(array).to(mask.device) for array in integers)
-        single_of, filled_of, second_of = (torch.from_numpy(array).to(mask.device) for array in masks)
-        found.append(Slots(tasks_of, single_of, rows_of, filled_of, owner_of, second_of))
-    return found
+    groups = [slice(start, end) for start, end in zip([0, *ends][:-1], ends, strict=True)]
+    return [_group(mask, lengths, first[group], second[group], totals[group]) for group in groups]
+
+
+def _group(
+    mask: Bool[Tensor, "tasks rows"], lengths: np.ndarray, first: np.ndarray, second: np.ndarray, totals: np.ndarray
+) -> Slots:
+    """The slots of these first and second tasks, the same twice for one that stands alone."""
+    all_rows, starts = np.flatnonzero(mask.cpu().numpy()), lengths.cumsum() - lengths
+    one, other, total = first[:, None], second[:, None], totals[:, None]
+    column = np.arange(totals.max(initial=0))
+    in_second, filled = column >= lengths[one], column < total
+    owner = np.where(in_second, other, one)
+    number = column + np.where(in_second, starts[other] - lengths[one], starts[one])
+    rows = np.where(filled, all_rows[np.where(filled, number, 0)], owner * mask.shape[1])
+    arrays = (np.concatenate([one, other], axis=1), first == second, rows, filled, owner, in_second)
+    return Slots(*(torch.from_numpy(array).to(mask.device) for array in arrays))
