@@ -16,7 +16,6 @@ import itertools
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
@@ -114,7 +113,8 @@ class Maml(nn.Module):
         if stack is None or not self._suits(stack, progress):
             return None
         names = [*itertools.chain.from_iterable(stack.layers), stack.direct]
-        rates = F.pad(self.log_rate.exp(), (0, 1))  # the last column is the rate of what is not adapted
+        rates = self.log_rate.exp()
+        rates = torch.cat([rates, torch.zeros_like(rates[:, :1])], dim=1)  # the last column: of what is not adapted
         columns = [self.loop.adapted.index(name) if name in self.loop.adapted else -1 for name in names]
         first_order = self._is_first_order(progress)
         adaptation = Adaptation(self.loop.objective, self.outer, self.loop.damping, rates[:, columns], first_order)

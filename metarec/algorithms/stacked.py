@@ -2,7 +2,8 @@
 
 The losses and their gradient are those of the inner loop lifted by vmap. Three things make them fast beside the kernel:
 the first layer meets each distinct user and item of a batch once (`stack_inputs.py`), tasks stand in groups of like
-length (`buckets.py`), and the gradient of a group is formed together with its losses (`summed_losses.py`).
+length (`buckets.py`), and the gradient of a group is formed together with its losses (`summed_losses.py`). Where a task
+takes one step only, the kernel is that of `one_step.py` and groups are of slots with two tasks each (`slots.py`).
 """
 
 import functools
@@ -14,9 +15,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metarec.algorithms.buckets import Bucket, bucket_tasks
+from metarec.algorithms.group_inputs import Group, Plan
 from metarec.algorithms.objectives import Objective
+from metarec.algorithms.slots import Slots, fold_tasks
 from metarec.algorithms.stack_inputs import stack_inputs
-from metarec.algorithms.summed_losses import Group, Plan, sum_losses
+from metarec.algorithms.summed_losses import sum_losses
 from metarec.contracts import LayerStack, StackedRecommender
 from metarec.task import Catalogue, TaskBatch, select_tasks
 
@@ -56,18 +59,40 @@ def stacked_losses(
         adaptation: how its tasks adapt.
     """
     keep_freed_memory()
+    mask = batch.support.mask
+    if len(adaptation.rates) == 1:
+        groups = fold_tasks(mask, overhead=OVERHEAD)
+        total, losses = _in_groups(model, stack, catalogue, batch, adaptation=adaptation, groups=groups)
+        if total.isfinite():
+            return total, losses
+        groups = fold_tasks(mask, overhead=OVERHEAD, shared=False)  # a bad task may have hurt the other of its slot
+        return _in_groups(model, stack, catalogue, batch, adaptation=adaptation, groups=groups)
+    buckets = bucket_tasks(mask, overhead=OVERHEAD)
+    order = torch.cat([bucket.tasks for bucket in buckets])
+    ordered = select_tasks(batch, order)
+    total, losses = _in_groups(model, stack, catalogue, ordered, adaptation=adaptation, groups=_groups(buckets))
+    return total, losses[order.argsort()]
+
+
+def _in_groups(
+    model: StackedRecommender,
+    stack: LayerStack,
+    catalogue: Catalogue,
+    batch: TaskBatch,
+    *,
+    adaptation: Adaptation,
+    groups: list[Group] | list[Slots],
+) -> tuple[Float[Tensor, ""], Float[Tensor, " tasks"]]:
+    """The same of a batch whose tasks stand in groups."""
     parameters: dict[str, Tensor] = dict(model.named_parameters())
     weights, biases = ([parameters[name] for name in names] for names in zip(*stack.layers, strict=True))
     first, first_bias = weights[0], biases[0]
     if stack.direct is not None:
         first = torch.cat([first, parameters[stack.direct]])
         first_bias = torch.cat([first_bias, first_bias.new_zeros(len(first) - len(first_bias))])
-    buckets = bucket_tasks(batch.support.mask, overhead=OVERHEAD)
-    order = torch.cat([bucket.tasks for bucket in buckets])
-    batch = select_tasks(batch, order)
     inputs = stack_inputs(model, catalogue, batch, first.dtype)
-    total, losses = sum_losses(
-        _plan(model.bases(catalogue, batch), batch, adaptation, groups=_groups(buckets), places=inputs.places),
+    return sum_losses(
+        _plan(model.bases(catalogue, batch), batch, adaptation, groups=groups, places=inputs.places),
         adaptation.rates,
         constant_outputs=torch.addmm(first_bias, inputs.constant, first[:, inputs.constant_columns].T),
         norm=inputs.constant.square().sum(-1),
@@ -76,7 +101,6 @@ def stacked_losses(
         weights=weights[1:],
         biases=biases[1:],
     )
-    return total, losses[order.argsort()]
 
 
 @functools.cache
@@ -95,7 +119,7 @@ def _plan(
     batch: TaskBatch,
     adaptation: Adaptation,
     *,
-    groups: list[Group],
+    groups: list[Group] | list[Slots],
     places: list[Int[Tensor, "tasks rows"]],
 ) -> Plan:
     support, query, names = batch.support, batch.query, adaptation.outer.names

@@ -121,12 +121,14 @@ def test_it_is_the_inner_loop_wherever_padding_stands(steps):
 
 
 @pytest.mark.parametrize("supports", [(0, 0), (3,), tuple(range(9))])
-def test_it_is_the_inner_loop_for_empty_supports_and_for_single_tasks(supports):
-    assert_same((), make_batch(*supports))
+@STEPS
+def test_it_is_the_inner_loop_for_empty_supports_and_for_single_tasks(supports, steps):
+    assert_same((f"inner.steps={steps}",), make_batch(*supports))
 
 
-def test_without_a_gradient_the_losses_are_the_same():
-    learner, batch = make_learner(), make_batch(*SUPPORTS)
+@STEPS
+def test_without_a_gradient_the_losses_are_the_same(steps):
+    learner, batch = make_learner(f"inner.steps={steps}"), make_batch(*SUPPORTS)
     with torch.no_grad():
         output = learner(CATALOGUE, batch)
     torch.testing.assert_close(output.losses, learner(CATALOGUE, batch).losses, rtol=1e-14, atol=0)
@@ -142,9 +144,11 @@ def test_the_gradient_scales_with_what_is_made_of_the_sum_and_can_be_asked_for_t
     torch.testing.assert_close(second, -0.5 * first, rtol=1e-14, atol=0)
 
 
-def test_a_bad_item_takes_out_the_tasks_that_rate_it_and_no_other():
-    """The padding of other tasks must not point to it either."""
-    learner, batch = make_learner("model.residual=none"), make_batch(1, 4, 2, num_query=1)
+@STEPS
+def test_a_bad_item_takes_out_the_tasks_that_rate_it_and_no_other(steps):
+    """The padding of other tasks must not point to it either, nor the task that shares a slot."""
+    learner = make_learner("model.residual=none", f"inner.steps={steps}")
+    batch = make_batch(1, 4, 2, num_query=1)
     bad = batch.support.item[1, 3]
     has_it = torch.stack([((rows.item == bad) & rows.mask).any(1) for rows in (batch.support, batch.query)]).any(0)
     assert has_it.any()

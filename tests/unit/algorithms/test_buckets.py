@@ -53,3 +53,8 @@ def test_supports_without_a_real_row_are_a_group_of_length_0(rows):
 
 def test_no_task_is_no_group():
     assert bucket_tasks(torch.zeros(0, 5, dtype=torch.bool), overhead=200) == []
+
+
+def test_lengths_whose_padding_costs_no_more_than_another_group_are_one_group():
+    assert group_ends([8, 9, 10], overhead=3) == [3]
+    assert group_ends([1, 9, 10], overhead=2) == [1, 3]
