@@ -22,7 +22,9 @@ IN_PROCESS = (*SMALL, "train.num_workers=0", "search.grace_epochs=1")
 def searched(tmp_path_factory):
     """The home of a finished search of three trials, and what it printed."""
     root = tmp_path_factory.mktemp("home")
-    done = run_job("tune", "--space", "rates", "--trials", "3", "--set", "run.name=s", *IN_PROCESS, root=root)
+    done = run_job(
+        "tune", "--space", "rates", "--trials", "3", "--set", "run.name=s", *IN_PROCESS, root=root, timeout=500
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return root, done
 
