@@ -115,14 +115,20 @@ def _signed(interval: Interval) -> str:
 def _notes(evaluation: Evaluation) -> list[str]:
     short = [(evaluation.num_short(size), size) for size in evaluation.sizes]
     notes = [f"{count} users have fewer than {size} support ratings; they keep all." for count, size in short if count]
-    undefined = evaluation.num_undefined("ndcg_at_1")
-    if undefined:
-        notes.append(f"{undefined} users have no query target above the lowest; nDCG is over the others.")
-    precision = f"precision_at_{evaluation.k}"
-    if any(metric.name == precision for metric in evaluation.metrics) and evaluation.num_undefined(precision):
-        count = evaluation.num_undefined(precision)
-        notes.append(f"{count} users have no relevant query item; the metrics of lists are over the others.")
+    notes += _undefined(evaluation)
     return ["", *notes] if notes else []
+
+
+def _undefined(evaluation: Evaluation) -> list[str]:
+    """Who has no value of a metric."""
+    precision = f"precision_at_{evaluation.k}"
+    has_lists = any(metric.name == precision for metric in evaluation.metrics)
+    gain, lists = evaluation.num_undefined("ndcg_at_1"), evaluation.num_undefined(precision) if has_lists else 0
+    if gain and gain == lists:
+        return [f"{gain} users have no relevant query item; nDCG and the metrics of lists are over the others."]
+    notes = [f"{gain} users have no query target above the lowest; nDCG is over the others."] if gain else []
+    more = [f"{lists} users have no relevant query item; the metrics of lists are over the others."] if lists else []
+    return notes + more
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
