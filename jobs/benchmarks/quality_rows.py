@@ -10,6 +10,7 @@ import numpy as np
 from jobs.benchmarks.trainings import digest_of
 from metarec import storage
 from metarec.evaluate.evaluation import METRICS, Evaluation, finite_or_none
+from metarec.evaluate.figures import decimal, signed
 from metarec.evaluate.interval import paired_interval
 from metarec.evaluate.metric import metric_named
 
@@ -107,7 +108,7 @@ def lines_of(scenario: str, rows: Sequence[Row]) -> list[str]:
         f"|{' --- |' * (len(titles) + 5)}",
     ]
     for row in rows:
-        values = [_decimal(row.values[name]) for name in SHOWN]
+        values = [decimal(row.values[name]) for name in SHOWN]
         rates = ", ".join(f"{name} {rate:g}" for name, rate in (row.rates or {}).items())
         seconds = "" if row.training_seconds is None else f"{row.training_seconds:.0f}"
         cells = [row.name, *values, _difference(row, best), rates, seconds, f"{row.task_milliseconds:.2f}"]
@@ -119,9 +120,4 @@ def _difference(row: Row, best: Row) -> str:
     if row.name == best.name:
         return "best floor"
     own, other = (np.array([np.nan if v is None else v for v in each.per_user]) for each in (row, best))
-    interval = paired_interval(own, other, num_resamples=2000, root=row.primary == "rmse")
-    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return signed(paired_interval(own, other, num_resamples=2000, root=row.primary == "rmse"))

@@ -1,29 +1,17 @@
 """The report of an evaluation as one HTML page that needs nothing else: tables, curves as inline SVG, no script."""
 
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from metarec.evaluate.best_floor import best_floor
 from metarec.evaluate.evaluation import Evaluation, Size
+from metarec.evaluate.figures import decimal, signed
 from metarec.evaluate.gate import Verdict
-from metarec.evaluate.interval import Interval
+from metarec.evaluate.markup import STYLE, table, text
 from metarec.evaluate.metric import Metric, metric_named
 from metarec.evaluate.plot import curves_as_svg
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e3e3; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; }
-tr.candidate td { font-weight: 600; background: #f3f6fa; } .best { color: #0a6b2d; font-weight: 600; }
-.passed { color: #0a6b2d; } .failed { color: #a02020; } nav a { margin-right: 1rem; }
-svg { max-width: 100%; height: auto; }
-.note { color: #555; }
-"""
 
 
 def render_page(evaluation: Evaluation, verdict: Verdict | None, *, primary: str, facts: Mapping[str, Any]) -> str:
@@ -46,12 +34,12 @@ def render_page(evaluation: Evaluation, verdict: Verdict | None, *, primary: str
         "facts": ("What was measured", _facts(evaluation, facts)),
     }
     shown = {name: section for name, section in sections.items() if section[1]}
-    links = "".join(f'<a href="#{name}">{_text(heading)}</a>' for name, (heading, _) in shown.items())
-    body = "".join(f'<h2 id="{name}">{_text(heading)}</h2>{content}' for name, (heading, content) in shown.items())
+    links = "".join(f'<a href="#{name}">{text(heading)}</a>' for name, (heading, _) in shown.items())
+    body = "".join(f'<h2 id="{name}">{text(heading)}</h2>{content}' for name, (heading, content) in shown.items())
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body><h1>{_text(title)}</h1>{_verdict(verdict)}<nav>{links}</nav>{body}</body></html>\n"
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
+        f"<body><h1>{text(title)}</h1>{_verdict(verdict)}<nav>{links}</nav>{body}</body></html>\n"
     )
 
 
@@ -65,14 +53,14 @@ def _results(evaluation: Evaluation, primary: Metric) -> str:
         cells = [_best_cell(evaluation, name, metric) for metric in metrics]
         if best:
             interval = evaluation.compare(name, best, metric=primary.name)
-            cells.append("best floor" if name == best else _signed(interval))
+            cells.append("best floor" if name == best else signed(interval))
         rows.append((name, cells))
     note = (
         f"All support ratings (median {np.median(evaluation.num_support):g}), {evaluation.num_query:g} query ratings, "
         f"mean over users and {evaluation.num_draws} draws; paired bootstrap intervals over users. RMSE is the root "
         "of the mean over users. Tied scores count as their mean over random order. Green: best of the column."
     )
-    return _table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{_text(note)}</p>'
+    return table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{text(note)}</p>'
 
 
 def _curves(evaluation: Evaluation, primary: Metric) -> str:
@@ -85,10 +73,10 @@ def _curves(evaluation: Evaluation, primary: Metric) -> str:
             (name, [_best_cell(evaluation, name, metric, size) for size in evaluation.sizes])
             for name in evaluation.predictors
         ]
-        parts += [curves_as_svg(evaluation, metric), _table(titles, rows, candidate=evaluation.predictors[-1])]
+        parts += [curves_as_svg(evaluation, metric), table(titles, rows, candidate=evaluation.predictors[-1])]
     short = [(evaluation.num_short(size), size) for size in evaluation.sizes]
     notes = [f"{count} users have fewer than {size} support ratings; they keep all." for count, size in short if count]
-    return "".join([*parts, *(f'<p class="note">{_text(note)}</p>' for note in notes)])
+    return "".join([*parts, *(f'<p class="note">{text(note)}</p>' for note in notes)])
 
 
 def _lists(evaluation: Evaluation) -> str:
@@ -102,7 +90,7 @@ def _lists(evaluation: Evaluation) -> str:
             name,
             [
                 *(_best_cell(evaluation, name, metric) for metric in metrics),
-                _decimal(evaluation.coverage_of(name, "all")),
+                decimal(evaluation.coverage_of(name, "all")),
             ],
         )
         for name in evaluation.predictors
@@ -112,7 +100,7 @@ def _lists(evaluation: Evaluation) -> str:
         f"A user's held-out ratings are ranked among {evaluation.num_candidates:.0f} items. {undefined} of "
         f"{len(evaluation.users)} users have no relevant query item and are left out of the metrics of relevance."
     )
-    return _table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{_text(note)}</p>'
+    return table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{text(note)}</p>'
 
 
 def _segments(evaluation: Evaluation, primary: Metric) -> str:
@@ -124,8 +112,8 @@ def _segments(evaluation: Evaluation, primary: Metric) -> str:
     for segment in evaluation.segments:
         values = [evaluation.segment_value(segment, name, "all", primary.name) for name in (best, candidate)]
         interval = evaluation.compare(candidate, best, metric=primary.name, segment=segment)
-        rows.append((segment.name, [str(int(segment.members.sum())), *map(_decimal, values), _signed(interval)]))
-    return _table(titles, rows)
+        rows.append((segment.name, [str(int(segment.members.sum())), *map(decimal, values), signed(interval)]))
+    return table(titles, rows)
 
 
 def _costs(evaluation: Evaluation) -> str:
@@ -143,7 +131,7 @@ def _costs(evaluation: Evaluation) -> str:
             )
         )
     titles = ["", "training (s)", "all adaptation (s)", "adaptation and prediction of a task (ms)"]
-    return _table(titles, rows, candidate=evaluation.predictors[-1])
+    return table(titles, rows, candidate=evaluation.predictors[-1])
 
 
 def _facts(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
@@ -153,7 +141,8 @@ def _facts(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
         "draws": evaluation.num_draws,
         "candidates of a ranking": f"{evaluation.num_candidates:.0f}",
     }
-    return _table(["", ""], [(name, [str(value)]) for name, value in {**facts, **counts}.items()])
+    shown = {n: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for n, v in {**facts, **counts}.items()}
+    return table(["", ""], [(name, [value]) for name, value in shown.items()])
 
 
 def _verdict(verdict: Verdict | None) -> str:
@@ -161,7 +150,7 @@ def _verdict(verdict: Verdict | None) -> str:
         return ""
     if verdict.passed:
         return '<p class="passed">Passes the gate: better than every opponent beyond chance.</p>'
-    reasons = "".join(f"<li>{_text(reason)}</li>" for reason in verdict.reasons)
+    reasons = "".join(f"<li>{text(reason)}</li>" for reason in verdict.reasons)
     return f'<div class="failed">Does not pass the gate:<ul>{reasons}</ul></div>'
 
 
@@ -169,34 +158,5 @@ def _best_cell(evaluation: Evaluation, name: str, metric: Metric, size: Size = "
     """A value; the best of all predictors is marked."""
     values = {other: evaluation.value(other, size, metric.name) for other in evaluation.predictors}
     known = [metric.improvement(value) for value in values.values() if not np.isnan(value)]
-    own = _decimal(values[name])
+    own = decimal(values[name])
     return f"*{own}" if known and metric.improvement(values[name]) == max(known) else own
-
-
-def _table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], candidate: str = "") -> str:
-    head = "".join(f"<th>{_text(title)}</th>" for title in titles)
-    body = "".join(
-        f"<tr{_row_class(name, candidate)}><td>{_text(name)}</td>{''.join(map(_cell, cells))}</tr>"
-        for name, cells in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _row_class(name: str, candidate: str) -> str:
-    return ' class="candidate"' if candidate and name == candidate else ""
-
-
-def _cell(text: str) -> str:
-    return f'<td class="best">{_text(text[1:])}</td>' if text.startswith("*") else f"<td>{_text(text)}</td>"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
-
-
-def _decimal(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4f}"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))

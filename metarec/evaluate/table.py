@@ -6,7 +6,7 @@ import numpy as np
 
 from metarec.evaluate.best_floor import best_floor
 from metarec.evaluate.evaluation import Evaluation, Size
-from metarec.evaluate.interval import Interval
+from metarec.evaluate.figures import decimal, signed
 from metarec.evaluate.metric import ALL_METRICS, Metric, metric_named
 
 _WIDTH = 100
@@ -45,7 +45,7 @@ def _metrics(evaluation: Evaluation, primary: Metric, size: Size) -> list[str]:
     titles = [metric.title for metric in ALL_METRICS]
     lines = [_row("", titles) + (f"  {primary.title} - best floor [95 %]" if best else "")]
     for name in evaluation.predictors:
-        values = [_decimal(evaluation.value(name, size, metric.name)) for metric in ALL_METRICS]
+        values = [decimal(evaluation.value(name, size, metric.name)) for metric in ALL_METRICS]
         lines.append(_row(name, values) + (_difference(evaluation, name, best, primary, size) if best else ""))
     return lines
 
@@ -54,12 +54,12 @@ def _difference(evaluation: Evaluation, name: str, best: str, primary: Metric, s
     if name == best:
         return "  best floor"
     interval = evaluation.compare(name, best, metric=primary.name, size=size)
-    return f"  {_signed(interval)}"
+    return f"  {signed(interval)}"
 
 
 def _curve(evaluation: Evaluation, primary: Metric, sizes: Sequence[Size]) -> list[str]:
     rows = [
-        _row(name, [_decimal(evaluation.value(name, size, primary.name)) for size in sizes])
+        _row(name, [decimal(evaluation.value(name, size, primary.name)) for size in sizes])
         for name in evaluation.predictors
     ]
     return [_row(f"{primary.title} by support ratings", [str(size) for size in sizes]), *rows]
@@ -75,7 +75,7 @@ def _lists(evaluation: Evaluation, size: Size) -> list[str]:
         title = f"ranked among {evaluation.num_candidates:.0f} items" if start == 0 else "and"
         blocks += ["", _row(title, [metric.title for metric in part] + (_costs_titles(evaluation) if last else []))]
         for name in evaluation.predictors:
-            values = [_decimal(evaluation.value(name, size, metric.name)) for metric in part]
+            values = [decimal(evaluation.value(name, size, metric.name)) for metric in part]
             blocks.append(_row(name, values + (_costs(evaluation, name, size) if last else [])))
     return blocks
 
@@ -88,7 +88,7 @@ def _costs(evaluation: Evaluation, name: str, size: Size) -> list[str]:
     """Coverage, the seconds that fitting took, and the milliseconds of adapting to a task and predicting its query."""
     training = evaluation.training_seconds.get(name)
     return [
-        _decimal(evaluation.coverage_of(name, size)),
+        decimal(evaluation.coverage_of(name, size)),
         "-" if training is None else f"{training:.1f}",
         f"{evaluation.task_milliseconds(name):.2f}",
     ]
@@ -103,32 +103,30 @@ def _segments(evaluation: Evaluation, primary: Metric) -> list[str]:
     for segment in evaluation.segments:
         values = [evaluation.segment_value(segment, name, "all", primary.name) for name in (best, candidate)]
         interval = evaluation.compare(candidate, best, metric=primary.name, segment=segment)
-        cells = [str(int(segment.members.sum())), *map(_decimal, values)]
-        lines.append(_row(segment.name, cells) + f"  {_signed(interval)}")
+        cells = [str(int(segment.members.sum())), *map(decimal, values)]
+        lines.append(_row(segment.name, cells) + f"  {signed(interval)}")
     return [*lines, f"(floor: {best}; model: {candidate})"]
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
     short = [(evaluation.num_short(size), size) for size in evaluation.sizes]
     notes = [f"{count} users have fewer than {size} support ratings; they keep all." for count, size in short if count]
-    undefined = evaluation.num_undefined("ndcg_at_1")
-    if undefined:
-        notes.append(f"{undefined} users have no query target above the lowest; nDCG is over the others.")
-    precision = f"precision_at_{evaluation.k}"
-    if any(metric.name == precision for metric in evaluation.metrics) and evaluation.num_undefined(precision):
-        count = evaluation.num_undefined(precision)
-        notes.append(f"{count} users have no relevant query item; the metrics of lists are over the others.")
+    notes += _undefined(evaluation)
     return ["", *notes] if notes else []
+
+
+def _undefined(evaluation: Evaluation) -> list[str]:
+    """Who has no value of a metric."""
+    precision = f"precision_at_{evaluation.k}"
+    has_lists = any(metric.name == precision for metric in evaluation.metrics)
+    gain, lists = evaluation.num_undefined("ndcg_at_1"), evaluation.num_undefined(precision) if has_lists else 0
+    if gain and gain == lists:
+        return [f"{gain} users have no relevant query item; nDCG and the metrics of lists are over the others."]
+    notes = [f"{gain} users have no query target above the lowest; nDCG is over the others."] if gain else []
+    more = [f"{lists} users have no relevant query item; the metrics of lists are over the others."] if lists else []
+    return notes + more
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
     shown = name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
     return f"{shown:<{_NAME_WIDTH}}" + "".join(f"{cell:>{_VALUE_WIDTH}}" for cell in cells)
-
-
-def _decimal(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4f}"

@@ -1,9 +1,12 @@
 """Means over seeds, groups of users, and the blocks of the table that show lists and segments."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from jobs.evaluate import with_mean_over_seeds
 from metarec.config import load_config
 from metarec.errors import ConfigError
 from metarec.evaluate.candidates import require_candidates_for_lists
@@ -41,6 +44,21 @@ def test_the_interval_of_a_mean_over_seeds_is_over_users():
     both = with_mean_of(evaluation, [CANDIDATE, CANDIDATE], "twice")
     expected = evaluation.compare(CANDIDATE, "item + user bias", metric="mae")
     assert both.compare("twice", "item + user bias", metric="mae") == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["run.seed=3"], "mean over seeds 0, 3"),
+        (["run.seed=3", "inner.lr=0.1"], CANDIDATE),
+        (["run.seed=3", "train.meta_batch=4"], CANDIDATE),
+        (["run.seed=3", "run.name=x", "train.num_workers=0", "evaluate.k=3", "output.root=/x"], "mean over seeds 0, 3"),
+    ],
+)
+def test_models_that_differ_in_their_seed_alone_get_a_row_with_their_mean(settings, expected):
+    models = {"item + user bias": SimpleNamespace(config=load_config())}
+    models[CANDIDATE] = SimpleNamespace(config=load_config(None, settings))
+    assert with_mean_over_seeds(planted_evaluation(), models).predictors[-1] == expected
 
 
 def test_segments_are_classes_of_length_values_of_features_and_halves_of_numbers():
