@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MOST_PADDING_STEPS = 200
 NUM_EPOCHS = 10
-WINDOWS = (1, 8)
+WINDOWS = (1, 32)
 ENGINE_STEPS = 10
 """Different steps of which the engine's time is taken, the median of some rounds over all of them."""
 ENGINE_ROUNDS = 5
