@@ -1,4 +1,4 @@
-"""`mlflow models serve` on a registered champion: a server of its own, without a network, answers with recommendations."""
+"""`mlflow models serve` on a registered champion: a server of its own, without a network, recommends."""
 
 import contextlib
 import json
@@ -13,12 +13,12 @@ import warnings
 from pathlib import Path
 
 import pytest
-from test_learner import tiny_learner
 
 from metarec.config import load_config
 from metarec.registry import Figure, log_and_register, promote
 from metarec.tracking import open_store, start_run
 from tests.tracking_server import free_port
+from tests.unit.test_learner import tiny_learner
 
 pytestmark = pytest.mark.slow
 NOWHERE = "http://127.0.0.1:9"
