@@ -23,7 +23,7 @@ from metarec.tracking import Delivery, Outbox, Store, open_store
 from metarec.train.journal import Journal
 
 NONE, HEALTHY, GONE, SLOW, FAILING = "no tracker", "healthy", "gone", "10 s a call", "answers 500"
-FULL = {"rounds": 7, "seconds": 4.0, "num_tasks": 32}
+FULL = {"rounds": 5, "seconds": 12.0, "num_tasks": 32}
 QUICK = {"rounds": 1, "seconds": 0.3, "num_tasks": 4}
 SECONDS_OF_SLOW = 10.0
 
@@ -58,7 +58,7 @@ def measure(*, quick: bool, threads: int | None) -> dict[str, Any]:
 
 
 class Turn(NamedTuple):
-    """The seconds of a step: by the clock, and of processors in the whole process, which other processes disturb less."""
+    """The seconds of a step: by the clock, and of processors in the whole process, which others disturb less."""
 
     wall: float
     processor: float
@@ -143,5 +143,6 @@ def describe(report: dict[str, Any]) -> Iterator[str]:
     yield "| tracker | ms a step | cost | in processor time |"
     yield "|---|---|---|---|"
     for name, seconds in report["seconds_a_step"].items():
-        yield f"| {name} | {1000 * seconds:.2f} | {report['cost'][name]:+.1%} | {report['cost_in_processor_time'][name]:+.1%} |"
+        wall, processor = report["cost"][name], report["cost_in_processor_time"][name]
+        yield f"| {name} | {1000 * seconds:.2f} | {wall:+.1%} | {processor:+.1%} |"
     yield f"rounds without a tracker differ by up to {report['spread_without_tracker']:.1%}"
