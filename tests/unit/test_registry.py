@@ -266,7 +266,7 @@ def test_mlflow_serves_it_from_its_own_code_in_a_fresh_process(store, version, t
     assert done.returncode == 0, done.stderr
     code, example, users, ours = json.loads(done.stdout.splitlines()[-1])
     requirements = (bundle_of(store, version).parent.parent / "requirements.txt").read_text().split()
-    assert distributions_imported_by(ours) == {line.split("==")[0] for line in requirements}
+    assert distributions_imported_by(ours) <= {line.split("==")[0] for line in requirements}
     assert "/artifacts/code/metarec/" in code
     assert example == 2
     best = [tiny_learner().adapt(ratings).recommend(k=3) for ratings in (RATINGS, {})]
