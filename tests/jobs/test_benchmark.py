@@ -38,3 +38,13 @@ def test_the_serving_benchmark_recommends_the_same_at_once_and_one_by_one(tmp_pa
         assert case["largest_difference"] < 1e-5
         assert case["users_per_second"].keys() == {"batch", "loop"}
     assert "| ridge on mf |" in done.stdout
+
+
+def test_the_tracking_benchmark_measures_beside_every_kind_of_tracker(tmp_path):
+    file = tmp_path / "report.json"
+    done = run_job("benchmark", "tracking", "--quick", "--threads", "1", "--report", str(file), root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(file.read_text())
+    assert report["cost"].keys() == {"no tracker", "healthy", "gone", "10 s a call", "answers 500"}
+    assert report["cost"]["no tracker"] == 0
+    assert min(report["seconds_a_step"].values()) > 0

@@ -1,6 +1,7 @@
 """Registering, promoting and pulling, on a real sqlite store."""
 
 import argparse
+import ast
 import importlib.metadata
 import json
 import shutil
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from packaging.requirements import Requirement
 from test_learner import ITEMS, tiny_learner
 
 import metarec
@@ -186,7 +186,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, name, damage):
 def test_a_model_holds_nothing_to_unpickle(store, version):
     folder = bundle_of(store, version).parent.parent
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
-    assert suffixes <= {"", ".py", ".json", ".yaml", ".txt", ".safetensors", ".typed"}
+    assert suffixes <= {"", ".py", ".json", ".toml", ".yaml", ".txt", ".safetensors", ".typed"}
     assert not list(folder.rglob("__pycache__"))
 
 
@@ -247,7 +247,7 @@ def test_pulling_in_a_fresh_process_unpickles_and_runs_nothing_of_the_artifact(s
 
 
 SERVED = """
-import importlib.metadata, json, sys
+import json, sys
 import mlflow, pandas
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/tiny@candidate")
@@ -255,9 +255,8 @@ example = model.predict(model.input_example, params={"k": 2})
 users = pandas.DataFrame({"support_items": [["7", "13"], []], "support_ratings": [[5.0, 2.0], []]})
 import metarec.learner
 best = model.predict(users, params={"k": 3}).to_dict("list")
-homes = importlib.metadata.packages_distributions()
-used = {home for module in {name.partition(".")[0] for name in sys.modules} for home in homes.get(module, [])}
-print(json.dumps([metarec.learner.__file__, len(example["items"][0]), best, sorted(used)]))
+ours = [module.__file__ for name, module in sys.modules.items() if name.startswith("metarec") and module.__file__]
+print(json.dumps([metarec.learner.__file__, len(example["items"][0]), best, ours]))
 """
 
 
@@ -265,9 +264,9 @@ def test_mlflow_serves_it_from_its_own_code_in_a_fresh_process(store, version, t
     command = [sys.executable, "-c", SERVED, store.uri]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    code, example, users, used = json.loads(done.stdout.splitlines()[-1])
-    folder = bundle_of(store, version).parent.parent
-    assert {canonical(name) for name in used} <= with_what_they_need((folder / "requirements.txt").read_text().split())
+    code, example, users, ours = json.loads(done.stdout.splitlines()[-1])
+    requirements = (bundle_of(store, version).parent.parent / "requirements.txt").read_text().split()
+    assert distributions_imported_by(ours) <= {line.split("==")[0] for line in requirements}
     assert "/artifacts/code/metarec/" in code
     assert example == 2
     best = [tiny_learner().adapt(ratings).recommend(k=3) for ratings in (RATINGS, {})]
@@ -278,18 +277,14 @@ def test_mlflow_serves_it_from_its_own_code_in_a_fresh_process(store, version, t
     )
 
 
-def canonical(name):
-    return name.lower().replace("_", "-")
-
-
-def with_what_they_need(requirements):
-    """The distributions that requirements install: they and all that they need on this machine."""
-    found, due = {"pip", "setuptools"}, [Requirement(line) for line in requirements]
-    while due:
-        each = due.pop()
-        if canonical(each.name) not in found and (each.marker is None or each.marker.evaluate({"extra": ""})):
-            found.add(canonical(each.name))
-            due += [Requirement(line) for line in importlib.metadata.requires(each.name) or []]
+def distributions_imported_by(files):
+    """What must be installed for these files: the distributions of all that they import."""
+    homes, found = importlib.metadata.packages_distributions(), set()
+    for node in (node for file in files for node in ast.walk(ast.parse(Path(file).read_text()))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        roots = {name.partition(".")[0] for name in names} - {"metarec"} - sys.stdlib_module_names
+        found |= {homes[root][0].replace("_", "-") for root in roots}
     return found
 
 

@@ -162,3 +162,11 @@ def test_where_there_is_no_room_the_one_before_is_kept_and_nothing_half_is_left(
         save(folder, trained, (2, 0.4))
     assert folder.steps() == [1]
     assert folder.newest(pytest.fail) == 1
+
+
+def test_a_checkpoint_carries_the_run_of_the_tracker(folder, trained):
+    assert folder.tracking_run_id() is None
+    save(folder, trained, (1, 0.5))
+    assert folder.tracking_run_id() is None
+    save(dataclasses.replace(folder, run_id="0123"), trained, (2, 0.4))
+    assert folder.tracking_run_id() == "0123"
