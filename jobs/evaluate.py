@@ -70,15 +70,14 @@ def with_data_of(learner: "Learner", config: Config) -> Config:
 
 def evaluate_beside_floors(config: Config, dataset: "Dataset", candidates: Mapping[str, "Predict"]) -> "Evaluation":
     """Judge the floors and then the candidates on the dataset's test users."""
-    from metarec.baselines import EVENT_FLOORS, FLOORS
+    from metarec.baselines import floors_for
     from metarec.data.negatives import Negatives
     from metarec.evaluate.protocol import evaluate
 
     catalogue, histories = dataset.catalogue(), dataset.histories("train")
-    floors = EVENT_FLOORS if config.has_events else FLOORS
-    predictors = {name: fit(histories, catalogue) for name, fit in floors.items()}
+    predictors = {name: fit(histories, catalogue) for name, fit in floors_for(config).items()}
     test = dataset.histories("test")
-    say(f"evaluating {len(predictors) + len(candidates)} predictors on {len(test):,} test users")
+    say(f"evaluating {len(predictors) + len(candidates)} predictors on {len(test):,} test {config.words.tasks}")
     return evaluate(
         {**predictors, **candidates},
         catalogue,
@@ -89,6 +88,8 @@ def evaluate_beside_floors(config: Config, dataset: "Dataset", candidates: Mappi
         num_draws=config.evaluate.num_draws,
         seed=config.protocol.seed,
         negatives=Negatives.among_known(catalogue, config.task.num_negatives),
+        in_time=config.in_time,
+        words=config.words,
     )
 
 

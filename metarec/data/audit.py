@@ -19,6 +19,8 @@ CHECKS: tuple[Callable[[Files], Iterator[AuditCheck]], ...] = (
     place_claims.each_user_stands_once,
     place_claims.no_query_is_known,
     place_claims.cold_sides_are_cold,
+    place_claims.held_out_scenarios_are_new,
+    place_claims.first_raters_are_first,
     place_claims.roles_are_whole,
     place_claims.nothing_is_later,
     fit_claims.counts_are_of_training,

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 from metarec.data.dataset import Dataset
 from metarec.data.histories import Histories
-from metarec.schema import Split
+from metarec.schema import Split, TaskWords
 
 
 class AuditCheck(NamedTuple):
@@ -43,6 +43,16 @@ class Files(NamedTuple):
     histories: Mapping[Split, Histories]
     users: pa.Table
     items: pa.Table
+
+    @property
+    def protocol(self) -> str:
+        """The name of the dataset's protocol."""
+        return str(self.dataset.manifest["protocol"]["name"])
+
+    @property
+    def words(self) -> TaskWords:
+        """What its tasks and their rows are called."""
+        return TaskWords.of(self.protocol)
 
 
 def check(claim: str, violated: Bool[np.ndarray, " checked"], example: Callable[[int], str]) -> AuditCheck:

@@ -4,9 +4,11 @@
 
     manifest.json            schema, counts, protocol, checksums; written last
     train/part-00000.parquet validation/… test/…    one row a user: `histories.task_schema`
-    users.parquet            by user index: id, feature.<name>
+    users.parquet            by user index: id, scenario (where tasks go by it), feature.<name>
     items.parquet            by item index: id, title, training_ratings, bias.<head>, feature.<name>
     quarantine/*.parquet     the rows that could not be used, with their reasons
+
+Of item tasks the users are the source's items, and the items its users: they have changed places (`schema.TaskWords`).
 """
 
 from collections.abc import Mapping

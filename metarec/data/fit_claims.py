@@ -10,6 +10,7 @@ from metarec.data.dataset import BIAS, feature_values
 from metarec.schema import ID, Side
 
 _TOLERANCE = 1e-9
+_ARTICLES = {"item": "an", "user": "a"}
 
 
 def counts_are_of_training(files: Files) -> Iterator[AuditCheck]:
@@ -17,9 +18,9 @@ def counts_are_of_training(files: Files) -> Iterator[AuditCheck]:
     counted = np.bincount(files.histories["train"].item, minlength=files.items.num_rows)
     stored = files.items["training_ratings"].to_numpy()
     yield check(
-        "training_ratings of each item counts training ratings alone",
+        f"training_ratings of each {files.words.row} counts training ratings alone",
         counted != stored,
-        lambda i: f"item {id_of(files.items, i)} has {stored[i]}, counted {counted[i]}",
+        lambda i: f"{files.words.row} {id_of(files.items, i)} has {stored[i]}, counted {counted[i]}",
     )
 
 
@@ -28,14 +29,15 @@ def vocabularies_are_of_training(files: Files) -> Iterator[AuditCheck]:
     train = files.histories["train"]
     rows = {"user": np.unique(train.user), "item": np.unique(train.item)}
     tables = {"user": files.users, "item": files.items}
+    words = {"user": files.words.task.split()[0], "item": files.words.row}
     sides: tuple[Side, ...] = ("user", "item")
     for side in sides:
         for field in files.dataset.schema.fields(side):
             values = feature_values(tables[side], field)
-            claim = f"{side} field {field.name!r} was fitted on the training side alone"
+            claim = f"{words[side]} field {field.name!r} was fitted on the training side alone"
             if field.kind in ("categorical", "multi_valued"):
                 seen = np.isin(np.arange(1, field.cardinality), values[rows[side]])
-                name = f"value {{!r}} occurs for no {side} of the training side"
+                name = f"value {{!r}} occurs for no {words[side]} of the training side"
                 vocabulary = field.vocabulary
                 yield check(claim, ~seen, lambda i, n=name, v=vocabulary: n.format(v[i]))  # type: ignore[misc]
             elif field.kind == "numeric":
@@ -50,8 +52,9 @@ def ids_are_of_training(files: Files) -> Iterator[AuditCheck]:
     rated = np.bincount(files.histories["train"].item, minlength=files.items.num_rows) > 0
     known_as = np.array([None, *field.vocabulary], object)[index]
     wrong = known_as != np.where(rated, files.items["id"].to_numpy(), None)
-    claim = "an item is known by its id where it has a training rating, and else not"
-    yield check(claim, wrong, lambda i: f"item {id_of(files.items, i)} is known as {known_as[i]!r}")
+    row = files.words.row
+    claim = f"{_ARTICLES[row]} {row} is known by its id where it has a training rating, and else not"
+    yield check(claim, wrong, lambda i: f"{row} {id_of(files.items, i)} is known as {known_as[i]!r}")
 
 
 def biases_are_of_training(files: Files) -> Iterator[AuditCheck]:
@@ -61,9 +64,9 @@ def biases_are_of_training(files: Files) -> Iterator[AuditCheck]:
     stored = np.stack([files.items[BIAS + head.name].to_numpy() for head in heads], axis=1)
     wrong = (np.abs(stored - biases.item_bias) > _TOLERANCE).any(axis=1)
     yield check(
-        "item biases follow from training ratings alone",
+        f"{files.words.row} biases follow from training ratings alone",
         wrong,
-        lambda i: f"item {id_of(files.items, i)} has {stored[i]}, fitted {biases.item_bias[i]}",
+        lambda i: f"{files.words.row} {id_of(files.items, i)} has {stored[i]}, fitted {biases.item_bias[i]}",
     )
     offset = np.asarray(files.dataset.manifest["offset"])
     yield check(

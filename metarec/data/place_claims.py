@@ -8,12 +8,14 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
 from metarec.data.claim import AuditCheck, Files, check, id_of
-from metarec.schema import SPLITS, Split
+from metarec.data.source import SCENARIO
+from metarec.schema import ITEM_TASKS, SCENARIO_TRANSFER, SPLITS, Split
 
-COLD_USERS = ("user_cold", "user_and_item_cold")
+COLD_USERS = ("user_cold", "user_and_item_cold", ITEM_TASKS, SCENARIO_TRANSFER)
 COLD_ITEMS = ("item_cold", "user_and_item_cold")
-"""The protocols that claim so."""
+"""The protocols that claim so, of what their tasks are of and of their rows."""
 _EARLIER: tuple[tuple[Split, Split], ...] = (("validation", "train"), ("test", "train"), ("test", "validation"))
+_UNKNOWN_TIME = np.iinfo(np.int64).max
 _OF = {"train": "training", "validation": "validation", "test": "test"}
 """What the ratings of a split are called."""
 
@@ -37,11 +39,12 @@ def each_user_stands_once(files: Files) -> Iterator[AuditCheck]:
 
     def name(index: int) -> str:
         places = [SPLITS[s] for s in split[users == users[order[index]]]]
-        return f"user {id_of(files.users, users[order[index]])} stands in {' and '.join(places)}"
+        return f"{task} {id_of(files.users, users[order[index]])} stands in {' and '.join(places)}"
 
-    if _protocol(files) in COLD_USERS:
-        yield check("no user stands in two splits", elsewhere, name)
-    yield check("each user stands once in its split", same & ~elsewhere, name)
+    task = files.words.task
+    if files.protocol in COLD_USERS:
+        yield check(f"no {task} stands in two splits", elsewhere, name)
+    yield check(f"each {task} stands once in its split", same & ~elsewhere, name)
     yield _everybody_is_somewhere(files, users)
 
 
@@ -49,19 +52,20 @@ def _everybody_is_somewhere(files: Files, users: Int64[np.ndarray, " tasks"]) ->
     absent = np.bincount(users, minlength=files.users.num_rows) == 0
     unplaced = files.dataset.manifest["counts"]["unplaced_users"]
     but = f", but for the {unplaced:,} whom the protocol has no use for" if unplaced else ""
-    claim = f"each user of users.parquet stands in a split{but}"
+    task = files.words.task
+    claim = f"each {task} of users.parquet stands in a split{but}"
     wrong = absent & (absent.sum() != unplaced)
-    return check(claim, wrong, lambda i: f"user {id_of(files.users, i)} stands in none")
+    return check(claim, wrong, lambda i: f"{task} {id_of(files.users, i)} stands in none")
 
 
 def cold_sides_are_cold(files: Files) -> Iterator[AuditCheck]:
     """No test user, no test item in training, by what the protocol claims."""
-    train = files.histories["train"]
-    if _protocol(files) in COLD_USERS:
+    train, task = files.histories["train"], files.words.task
+    if files.protocol in COLD_USERS:
         for split in SPLITS[1:]:
-            claim = f"no {split} user has a training rating"
-            yield _unknown(claim, files.histories[split].user, train.user[train.row_history], files.users, "user")
-    if _protocol(files) in COLD_ITEMS:
+            claim = f"no {split} {task} has a training rating"
+            yield _unknown(claim, files.histories[split].user, train.user[train.row_history], files.users, task)
+    if files.protocol in COLD_ITEMS:
         for split in SPLITS[1:]:
             claim = f"no {split} item has a training rating"
             yield _unknown(claim, np.unique(files.histories[split].item), train.item, files.items, "item")
@@ -73,6 +77,35 @@ def _unknown(
     claim: str, cold: Int64[np.ndarray, " cold"], warm: Int64[np.ndarray, " warm"], table: pa.Table, side: str
 ) -> AuditCheck:
     return check(claim, np.isin(cold, warm), lambda i: f"{side} {id_of(table, cold[i])}")
+
+
+def held_out_scenarios_are_new(files: Files) -> Iterator[AuditCheck]:
+    """Scenario transfer: no task of a held-out scenario in training, by the scenario of each user in users.parquet."""
+    if files.protocol != SCENARIO_TRANSFER:
+        return
+    scenario = np.asarray(files.users[SCENARIO], str)
+    found = {split: np.unique(scenario[files.histories[split].user]) for split in SPLITS}
+    for split, earlier in _EARLIER:
+        claim = f"no {split} scenario has a {_OF[earlier]} task"
+        known = np.isin(found[split], found[earlier])
+        yield check(claim, known, lambda i, names=found[split]: f"scenario {str(names[i])!r}")  # type: ignore[misc]
+    for split, names in files.dataset.manifest["protocol"]["scenarios"].items():
+        claim = f"the scenarios of {split} are those that the manifest names ({', '.join(names)})"
+        wrong = np.isin(found[split], names, invert=True)
+        yield check(claim, wrong, lambda i, names=found[split]: f"scenario {str(names[i])!r}")  # type: ignore[misc]
+
+
+def first_raters_are_first(files: Files) -> Iterator[AuditCheck]:
+    """Where supports are what came first: each history is in order of time, and each time is known."""
+    if not files.dataset.manifest["protocol"]["in_time"]:
+        return
+    for split in SPLITS:
+        times, start = _times(files, split), files.histories[split].offsets[:-1]
+        earlier = np.diff(times, prepend=times[:1]) < 0
+        earlier[start] = False
+        wrong = earlier | (times == _UNKNOWN_TIME)
+        claim = f"the raters of each {_OF[split]} item stand in order of time, so that its first are its support"
+        yield _of_times(claim, times, wrong)
 
 
 def no_query_is_known(files: Files) -> Iterator[AuditCheck]:
@@ -88,7 +121,7 @@ def no_query_is_known(files: Files) -> Iterator[AuditCheck]:
         query = pairs[split][_query(files, split)]
         known = np.isin(query, pairs[earlier])
         yield _of_pairs(files, f"no {split} query is a {_OF[earlier]} rating", query, known)
-    if _protocol(files) == "warm":
+    if files.protocol == "warm":
         for split in SPLITS[1:]:
             support = pairs[split][~_query(files, split)]
             unknown = ~np.isin(support, pairs["train"])
@@ -105,13 +138,13 @@ def roles_are_whole(files: Files) -> Iterator[AuditCheck]:
             yield check(
                 f"each {split} task has a support and a query",
                 lacking,
-                lambda i, h=histories: f"user {id_of(files.users, h.user[i])}",  # type: ignore[misc]
+                lambda i, h=histories: f"{files.words.task} {id_of(files.users, h.user[i])}",  # type: ignore[misc]
             )
 
 
 def nothing_is_later(files: Files) -> Iterator[AuditCheck]:
     """Interest drift: training, then the validation queries, then the cut-off, then the test queries."""
-    if _protocol(files) != "interest_drift":
+    if files.protocol != "interest_drift":
         return
     moments = files.dataset.manifest["protocol"]
     starts: dict[Split, int] = {"validation": moments["validation_from"], "test": moments["cutoff"]}
@@ -122,10 +155,6 @@ def nothing_is_later(files: Files) -> Iterator[AuditCheck]:
     for split, start in starts.items():
         claim = f"of {split} tasks the queries, and they alone, are from {start} on"
         yield _of_times(claim, times[split], (times[split] >= start) != _query(files, split))
-
-
-def _protocol(files: Files) -> str:
-    return str(files.dataset.manifest["protocol"]["name"])
 
 
 def _pairs(files: Files, split: Split) -> Int64[np.ndarray, " rows"]:
@@ -142,7 +171,7 @@ def _query(files: Files, split: Split) -> Bool[np.ndarray, " rows"]:
 def _times(files: Files, split: Split) -> Int64[np.ndarray, " rows"]:
     """An unknown time counts as the latest, so that it is found."""
     times = pc.list_flatten(files.tasks[split]["timestamp"])
-    return np.asarray(pc.fill_null(times, np.iinfo(np.int64).max).combine_chunks())
+    return np.asarray(pc.fill_null(times, _UNKNOWN_TIME).combine_chunks())
 
 
 def _of_times(claim: str, times: Int64[np.ndarray, " rows"], wrong: Bool[np.ndarray, " rows"]) -> AuditCheck:
@@ -159,6 +188,7 @@ def _of_pairs(
 ) -> AuditCheck:
     def name(index: int) -> str:
         user, item = divmod(int(pairs[index]), files.items.num_rows)
-        return f"user {id_of(files.users, user)} and item {id_of(files.items, item)} {what}".rstrip()
+        words = files.words
+        return f"{words.task} {id_of(files.users, user)} and {words.row} {id_of(files.items, item)} {what}".rstrip()
 
     return check(claim, wrong, name)

@@ -24,8 +24,9 @@ from metarec.data.dataset import KIND, Dataset, open_dataset
 from metarec.data.identifiers import sort_ids
 from metarec.data.parallel import run_step
 from metarec.data.parquet import write_parquet
-from metarec.data.protocols import Rule, make_rule, moments, require_every_split
+from metarec.data.protocols import facts, make_rule, require_every_split
 from metarec.data.ready_split import hash_split, read_ready_split
+from metarec.data.rules import Rule
 from metarec.data.sides import Sides, fit_sides, read_sides
 from metarec.data.source import Source
 from metarec.data.sources import open_source, split_uri
@@ -64,7 +65,8 @@ def prepare(config: Config, *, progress: Progress) -> Dataset:
     progress(f"preparing {config.dataset_name}: about {rows:,} ratings in {len(parts)} part(s) -> {uri}")
     scratch = storage.join(uri, f"{_SCRATCH}{uuid.uuid4().hex[:8]}")
     buckets = min(max(1, round(rows / ROWS_PER_BUCKET)), MAX_BUCKETS)
-    workshop = Workshop(source, parts, uri, scratch, buckets, config.data.min_ratings, config.protocol.max_ratings)
+    name, shortest, longest = config.protocol.name, config.data.min_ratings, config.protocol.max_ratings
+    workshop = Workshop(source, parts, uri, scratch, buckets, name, shortest, longest)
     try:
         return _prepare(config, workshop, fingerprint, progress)
     except StorageError:
@@ -102,7 +104,7 @@ class _Written(NamedTuple):
 
 
 def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Progress) -> Dataset:
-    sides = read_sides(workshop.source)
+    sides = read_sides(workshop.source, config.protocol.name)
     written = _write_tasks(config, workshop, sides, progress)
     progress("wrote them; fitting fields and biases on the training side, then the audit")
     manifest = _fit(workshop, sides, written) | {
@@ -112,7 +114,7 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
         "fingerprint": fingerprint,
         "source": workshop.source.describe(),
         "config": _shaping_tables(config),
-        "protocol": {"name": config.protocol.name, **moments(written.rule)},
+        "protocol": {"name": config.protocol.name, "in_time": config.in_time, **facts(written.rule)},
         "splits": written.files,
     }
     dataset = Dataset(workshop.uri, manifest, Schema.from_json(manifest["schema"]))
@@ -124,8 +126,8 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
     shares = ", ".join(f"{total['tasks']:,} {split}" for split, total in totals.items())
     ratings = manifest["counts"]["ratings"]
     progress(
-        f"prepared {len(written.users):,} users ({shares}), {len(written.items):,} items, {ratings:,} ratings; "
-        f"{len(checks)} claims of the audit hold"
+        f"prepared {len(written.users):,} {config.words.tasks} ({shares}), {len(written.items):,} {config.words.rows}, "
+        f"{ratings:,} ratings; {len(checks)} claims of the audit hold"
     )
     return open_dataset(workshop.uri)
 
@@ -142,16 +144,17 @@ def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Pro
     read = run_step(workshop.read_and_clean, [{"number": number} for number in range(len(workshop.parts))])
     summary = _check_rows(config, workshop, read, sides)
     num_rows = sum(part["rows"] for part in read)
-    progress(f"read {num_rows:,} rows; grouping them by user")
+    progress(f"read {num_rows:,} rows; grouping them by {config.words.task}")
     grouped = run_step(workshop.group_bucket, _bucket_arguments(read))
     summary = quarantine.merge([summary, *(bucket["quarantined"] for bucket in grouped)])
     users = sort_ids(pa.array([user for bucket in grouped for user in bucket["users"]], pa.string()))
     if len(users) == 0:
         raise DataError(
-            f"no user of {config.dataset_name} has {config.data.min_ratings} usable ratings (data.min_ratings); lower "
-            f"it or give more ratings; all rows are in {_quarantine_uri(workshop)} with their reasons"
+            f"no {config.words.task} of {config.dataset_name} has {config.data.min_ratings} usable ratings "
+            f"(data.min_ratings); lower it or give more ratings; all rows are in {_quarantine_uri(workshop)} with "
+            "their reasons"
         )
-    progress(f"grouped {len(users):,} users; writing their tasks")
+    progress(f"grouped {len(users):,} {config.words.tasks}; writing their tasks")
     items = sides.item_ids([item for part in read for item in part["items"]])
     buckets = [argument["bucket"] for argument in _bucket_arguments(read)]
     rule = _rule(config, workshop, buckets, users=users, items=items)
@@ -179,12 +182,15 @@ def _rule(config: Config, workshop: Workshop, buckets: Sequence[int], *, users: 
         if found.null_count:
             raise DataError(
                 f"protocol.name {protocol.name} needs the time of every rating, and {found.null_count:,} of "
-                f"{len(found):,} of {config.dataset_name} have none; give them, or choose another protocol"
+                f"{len(found):,} of {config.dataset_name} have none; give them, or "
+                + ("set tables.timestamp to '' to draw them" if config.in_time else "choose another protocol")
             )
         return found.to_numpy()
 
+    if config.in_time:
+        times()
     ready = read_ready_split(split_uri(config), protocol.name, users=users, items=items) if protocol.split else None
-    return make_rule(protocol, num_users=len(users), num_items=len(items), ready=ready, times=times)
+    return make_rule(protocol, users=users, num_items=len(items), ready=ready, times=times)
 
 
 def _fit(workshop: Workshop, sides: Sides, written: _Written) -> dict[str, Any]:
@@ -192,7 +198,8 @@ def _fit(workshop: Workshop, sides: Sides, written: _Written) -> dict[str, Any]:
     heads = workshop.source.heads()
     draft = Dataset(workshop.uri, {"splits": written.files}, Schema((), (), heads))
     train = draft.histories("train")
-    fitted = fit_sides(sides, train, heads=heads, users=written.users, items=written.items)
+    name = workshop.protocol
+    fitted = fit_sides(sides, train, heads=heads, users=written.users, items=written.items, protocol=name)
     totals = {
         split: {name: sum(entry[f"num_{name}"] for entry in entries) for name in ("tasks", "ratings")}
         for split, entries in written.files.items()

@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64
 
 from metarec.evaluate.interval import Interval, paired_interval
 from metarec.evaluate.metric import ALL_METRICS
-from metarec.schema import FORMAT_VERSION
+from metarec.schema import FORMAT_VERSION, USER_TASKS, TaskWords
 
 Size = int | Literal["all"]
 METRICS = tuple(metric.name for metric in ALL_METRICS)
@@ -30,6 +30,7 @@ class Evaluation:
         seconds: time spent in each predictor.
         user_values: a user's mean over draws; NaN where the metric is not defined for the user in any draw.
         draw_values: a draw's mean over users.
+        words: what tasks are called where they are no users.
     """
 
     predictors: tuple[str, ...]
@@ -40,6 +41,7 @@ class Evaluation:
     seconds: Mapping[str, float]
     user_values: Float64[np.ndarray, "predictors sizes metrics users"]
     draw_values: Float64[np.ndarray, "predictors sizes metrics draws"]
+    words: TaskWords = USER_TASKS
 
     @property
     def num_draws(self) -> int:

@@ -15,7 +15,7 @@ from metarec.errors import TrainingError
 from metarec.evaluate.evaluation import METRICS, Evaluation, Size, mean_defined
 from metarec.evaluate.interval import Interval, paired_interval
 from metarec.metrics import mae, ndcg_at_k, squared_error
-from metarec.schema import Head
+from metarec.schema import USER_TASKS, Head, TaskWords
 from metarec.task import Catalogue, Rows, TaskBatch
 
 __all__ = ["Evaluation", "Interval", "Predict", "evaluate", "paired_interval"]
@@ -36,7 +36,9 @@ def evaluate(
     seed: int,
     negatives: Negatives = NO_NEGATIVES,
     tasks_per_batch: int = 128,
+    in_time: bool = False,
     head_index: int = 0,
+    words: TaskWords = USER_TASKS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
     """Judge predictors on tasks whose query none of them was trained on.
@@ -56,7 +58,9 @@ def evaluate(
         seed: where the draws start.
         negatives: what each rating of support and query is followed by.
         tasks_per_batch: tasks that a predictor gets at once; it changes no result.
+        in_time: whether supports are what came first, in that order, and queries what came last.
         head_index: which head of targets and predictions `head` is.
+        words: what tasks are called.
         progress: gets a line after each draw.
 
     Raises:
@@ -74,7 +78,7 @@ def evaluate(
         values = np.empty_like(user_values)
         for indices in _batches_by_length(histories, tasks_per_batch):
             chosen = histories.take(indices)
-            tasks = draw_tasks(chosen, seed=seed, draw=draw, num_query=num_query, negatives=negatives)
+            tasks = draw_tasks(chosen, seed=seed, draw=draw, num_query=num_query, negatives=negatives, in_time=in_time)
             curve = [tasks if s == "all" else truncate_support(tasks, s, num_negatives=negatives.num) for s in sizes]
             values[..., indices] = _judge_batch(
                 predictors, catalogue, curve, head=head, head_index=head_index, seconds=seconds
@@ -82,7 +86,7 @@ def evaluate(
         user_values += np.nan_to_num(values)
         num_defined += ~np.isnan(values)
         draw_values[..., draw] = mean_defined(values)
-        progress(f"evaluated draw {draw + 1} of {num_draws} on {len(histories)} users")
+        progress(f"evaluated draw {draw + 1} of {num_draws} on {len(histories)} {words.tasks}")
     return Evaluation(
         predictors=tuple(predictors),
         sizes=sizes,
@@ -92,6 +96,7 @@ def evaluate(
         seconds=seconds,
         user_values=np.divide(user_values, num_defined, out=np.full_like(user_values, np.nan), where=num_defined > 0),
         draw_values=draw_values,
+        words=words,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metarec.baselines import EVENT_FLOORS
+from metarec.baselines import ALL_FLOORS
 from metarec.evaluate.evaluation import Evaluation, Size
 from metarec.evaluate.metric import ALL_METRICS, Metric, metric_named
 
@@ -31,13 +31,13 @@ def _headline(evaluation: Evaluation, size: Size) -> str:
     median = np.median(evaluation.num_support)
     support = f"all support ratings (median {median:g})" if size == "all" else f"{size} support ratings"
     return (
-        f"{len(evaluation.users)} test users, {support}, {evaluation.num_query:g} query ratings, "
+        f"{len(evaluation.users)} test {evaluation.words.tasks}, {support}, {evaluation.num_query:g} query ratings, "
         f"mean of {evaluation.num_draws} draws"
     )
 
 
 def _metrics(evaluation: Evaluation, primary: Metric, size: Size) -> list[str]:
-    floors = [name for name in evaluation.predictors if name in EVENT_FLOORS]
+    floors = [name for name in evaluation.predictors if name in ALL_FLOORS]
     best = max(floors, key=lambda n: primary.improvement(evaluation.value(n, size, primary.name)), default=None)
     titles = [metric.title for metric in ALL_METRICS]
     lines = [_row("", titles) + (f"  {primary.title} - best floor [95 %]" if best else "")]
@@ -63,11 +63,13 @@ def _curve(evaluation: Evaluation, primary: Metric, sizes: Sequence[Size]) -> li
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
-    short = [(evaluation.num_short(size), size) for size in evaluation.sizes]
-    notes = [f"{count} users have fewer than {size} support ratings; they keep all." for count, size in short if count]
+    short, tasks = [(evaluation.num_short(size), size) for size in evaluation.sizes], evaluation.words.tasks
+    notes = [
+        f"{count} {tasks} have fewer than {size} support ratings; they keep all." for count, size in short if count
+    ]
     undefined = evaluation.num_undefined("ndcg_at_1")
     if undefined:
-        notes.append(f"{undefined} users have no query target above the lowest; nDCG is over the others.")
+        notes.append(f"{undefined} {tasks} have no query target above the lowest; nDCG is over the others.")
     return ["", *notes] if notes else []
 
 
