@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ from metarec.data.sides import Sides, fit_sides, read_sides
 from metarec.data.source import Source
 from metarec.data.sources import open_source, split_uri
 from metarec.data.stages import Workshop
+from metarec.data.training_side import sum_training
 from metarec.errors import DataError, StorageError
 from metarec.schema import FORMAT_VERSION, SPLITS, Schema, Split
 
@@ -176,30 +177,35 @@ def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Pro
 def _rule(config: Config, workshop: Workshop, buckets: Sequence[int], *, users: pa.Array, items: pa.Array) -> Rule:
     """The rule of the protocol, which may look at a ready-made split or at all times."""
     protocol = config.protocol
+    if config.in_time or protocol.name == "interest_drift":
+        _require_times(config, (workshop.times(bucket) for bucket in buckets))
 
     def times() -> Int64[np.ndarray, " ratings"]:
-        found = pa.chunked_array([chunk for bucket in buckets for chunk in workshop.times(bucket).chunks], pa.int64())
-        if found.null_count:
-            raise DataError(
-                f"protocol.name {protocol.name} needs the time of every rating, and {found.null_count:,} of "
-                f"{len(found):,} of {config.dataset_name} have none; give them, or "
-                + ("set tables.timestamp to '' to draw them" if config.in_time else "choose another protocol")
-            )
-        return found.to_numpy()
+        return np.concatenate([workshop.times(bucket).to_numpy() for bucket in buckets])
 
-    if config.in_time:
-        times()
     ready = read_ready_split(split_uri(config), protocol.name, users=users, items=items) if protocol.split else None
     return make_rule(protocol, users=users, num_items=len(items), ready=ready, times=times)
+
+
+def _require_times(config: Config, times: Iterable[pa.ChunkedArray]) -> None:
+    counts = [(bucket.null_count, len(bucket)) for bucket in times]
+    missing, rows = (sum(column) for column in zip(*counts, strict=True))
+    if missing:
+        raise DataError(
+            f"protocol.name {config.protocol.name} needs the time of every rating, and {missing:,} of {rows:,} of "
+            f"{config.dataset_name} have none; give them, or "
+            + ("set tables.timestamp to '' to draw them" if config.in_time else "choose another protocol")
+        )
 
 
 def _fit(workshop: Workshop, sides: Sides, written: _Written) -> dict[str, Any]:
     """Fit fields and biases on the training side and write users and items; entries of the manifest."""
     heads = workshop.source.heads()
     draft = Dataset(workshop.uri, {"splits": written.files}, Schema((), (), heads))
-    train = draft.histories("train")
-    name = workshop.protocol
-    fitted = fit_sides(sides, train, heads=heads, users=written.users, items=written.items, protocol=name)
+    lengths = {"num_users": len(written.users), "num_items": len(written.items), "num_heads": len(heads)}
+    train = sum_training(draft.parts("train"), **lengths)
+    names = {"users": written.users, "items": written.items, "protocol": workshop.protocol}
+    fitted = fit_sides(sides, train, heads=heads, **names)
     totals = {
         split: {name: sum(entry[f"num_{name}"] for entry in entries) for name in ("tasks", "ratings")}
         for split, entries in written.files.items()
