@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int64
 
 from metarec.data.biases import Biases, Observed, fit_head, join_heads, observed_by_head
 from metarec.data.dataset import Part, read_part
+from metarec.errors import StorageError
 
 _KINDS = {"history": np.int64, "item": np.int64, "target": np.float32}
 
@@ -40,7 +41,7 @@ def sum_training(parts: Sequence[Part], *, num_users: int, num_items: int, num_h
         num_users, num_items, num_heads: of the dataset.
 
     Raises:
-        StorageError: a file is missing or damaged.
+        StorageError: a file is missing or damaged, or the local disk is full.
     """
     trained, num_ratings = np.zeros(num_users, bool), np.zeros(num_items, np.int64)
     with tempfile.TemporaryDirectory(prefix="metarec-") as folder:
@@ -61,8 +62,13 @@ def sum_training(parts: Sequence[Part], *, num_users: int, num_items: int, num_h
 
 
 def _leave(place: str, observed: Observed) -> None:
-    for name, kind in _KINDS.items():
-        getattr(observed, name).astype(kind, copy=False).tofile(f"{place}.{name}")
+    try:
+        for name, kind in _KINDS.items():
+            getattr(observed, name).astype(kind, copy=False).tofile(f"{place}.{name}")
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {place}: {error}; free space there or set TMPDIR to another folder"
+        ) from error
 
 
 def _find(place: str, num_histories: int) -> Observed:
