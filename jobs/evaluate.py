@@ -159,11 +159,11 @@ def evaluate_beside_floors(
         candidates: name → predictor.
         training_seconds: what training each of them took; None where nobody knows.
     """
-    from metarec.baselines import EVENT_FLOORS, FLOORS
+    from metarec.baselines import floors_for
 
     catalogue, histories = dataset.catalogue(), dataset.histories("train")
     predictors, seconds = dict[str, "Predict"](), dict[str, float | None]()
-    for name, fit in (EVENT_FLOORS if config.has_events else FLOORS).items():
+    for name, fit in floors_for(config).items():
         started = time.perf_counter()
         predictors[name] = fit(histories, catalogue)
         seconds[name] = time.perf_counter() - started
@@ -185,7 +185,7 @@ def evaluate_on_test(
     from metarec.evaluate.segments import segments_of
 
     catalogue, histories, test = dataset.catalogue(), dataset.histories("train"), dataset.histories("test")
-    say(f"evaluating {len(predictors)} predictors on {len(test):,} test users")
+    say(f"evaluating {len(predictors)} predictors on {len(test):,} test {config.words.tasks}")
     evaluation = evaluate(
         predictors,
         catalogue,
@@ -199,6 +199,8 @@ def evaluate_on_test(
         k=config.evaluate.k,
         relevant=config.evaluate.relevant,
         candidates=WholeCatalogue(catalogue.num_items, histories) if config.evaluate.candidates == "all" else None,
+        in_time=config.in_time,
+        words=config.words,
     )
     segments = segments_of(evaluation.num_support, evaluation.users, catalogue, dataset.schema.user_fields)
     known = {name: seconds for name, seconds in training_seconds.items() if seconds is not None}

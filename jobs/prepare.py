@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobs import command
 from metarec import storage
 from metarec.config import Config
+from metarec.schema import USER_TASKS, TaskWords
 
 if TYPE_CHECKING:
     from metarec.data.audit import AuditCheck
@@ -40,7 +41,7 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
 
         check_free_to_prepare()
         dataset = prepare(config, progress=command.say)
-    for line in describe(dataset):
+    for line in describe(dataset, config.words):
         print(line)
     if arguments.audit:
         from metarec.data.audit import audit, require_clean
@@ -51,7 +52,7 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
         require_clean(checks)
 
 
-def describe(dataset: "Dataset") -> Iterator[str]:
+def describe(dataset: "Dataset", words: TaskWords = USER_TASKS) -> Iterator[str]:
     """The lines of the summary."""
     from metarec.data.quarantine import FOLDER
 
@@ -60,21 +61,21 @@ def describe(dataset: "Dataset") -> Iterator[str]:
     yield f"  rows read       {counts['rows']:>11,}"
     yield f"  rows kept       {counts['ratings']:>11,}"
     for split, total in counts["splits"].items():
-        yield f"  {split:<15} {total['ratings']:>11,} ratings of {total['tasks']:,} users"
-    yield f"  items           {counts['items']:>11,}"
-    yield from _left_out(counts)
+        yield f"  {split:<15} {total['ratings']:>11,} ratings of {total['tasks']:,} {words.tasks}"
+    yield f"  {words.rows:<15} {counts['items']:>11,}"
+    yield from _left_out(counts, words)
     yield f"  quarantined     {sum(counts['quarantined'].values()):>11,}"
     for reason, count in counts["quarantined"].items():
-        users = f" ({counts['left_out_users']:,} users)" if "too few" in reason else ""
+        users = f" ({counts['left_out_users']:,} {words.tasks})" if "too few" in reason else ""
         yield f"    {count:>13,}  {reason}{users}"
     if counts["quarantined"]:
         yield f"    in {storage.join(dataset.uri, FOLDER)}"
 
 
-def _left_out(counts: Mapping[str, Any]) -> Iterator[str]:
+def _left_out(counts: Mapping[str, Any], words: TaskWords) -> Iterator[str]:
     """What the protocol has no use for."""
     if counts["unplaced_ratings"]:
-        yield f"  in no split     {counts['unplaced_ratings']:>11,} ratings, {counts['unplaced_users']:,} users"
+        yield f"  in no split     {counts['unplaced_ratings']:>11,} ratings, {counts['unplaced_users']:,} {words.tasks}"
     for split, tasks in counts["left_out_tasks"].items():
         if tasks:
             yield f"  left out        {tasks:>11,} {split} tasks with too few or too many ratings or without a role"

@@ -34,9 +34,8 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     ratings, user = parse_ratings(arguments.ratings), parse_user(arguments.user)
     learner = _pull(arguments.model, config)
     best = learner.adapt(ratings, user=user).recommend(arguments.k)
-    print(
-        render([(f"{place}", each.item, each.title, f"{each.score:.2f}") for place, each in enumerate(best, start=1)])
-    )
+    rows = [(f"{place}", each.item, each.title, f"{each.score:.2f}") for place, each in enumerate(best, start=1)]
+    print(render(rows, learner.words.row))
 
 
 def parse_ratings(text: str) -> list[tuple[str, float]]:
@@ -64,9 +63,9 @@ def parse_user(text: str) -> dict[str, str]:
     return user
 
 
-def render(rows: Sequence[tuple[str, str, str, str]]) -> str:
-    """A table of place, item, title and score."""
-    table = [("", "item", "title", "score"), *rows]
+def render(rows: Sequence[tuple[str, str, str, str]], called: str = "item") -> str:
+    """A table of place, item (or whatever it is called), title and score."""
+    table = [("", called, "title", "score"), *rows]
     place, item, title, score = (max(len(row[column]) for row in table) for column in range(4))
     return "\n".join(f"{p:>{place}}  {i:<{item}}  {t:<{title}}  {s:>{score}}" for p, i, t, s in table)
 

@@ -97,13 +97,14 @@ def announce_plan(config: Config, dataset: "Dataset", cpus: float) -> None:
     """Say what is going to happen: workers, devices, users, tasks and steps."""
     from metarec.train.worker import schedule_of
 
-    schedule = schedule_of(config, dataset)
+    schedule, tasks = schedule_of(config, dataset), config.words.tasks
     device = "GPU" if config.train.use_gpu else "CPU"
     workers = f"{config.train.num_workers} workers ({device}, {cpus:g} CPUs each)" if cpus else "this process (CPU)"
     say(
-        f"plan: {config.algorithm.name} on {config.model.name}, {schedule.num_tasks:,} training users x "
+        f"plan: {config.algorithm.name} on {config.model.name}, {schedule.num_tasks:,} training {tasks} x "
         f"{config.outer.epochs} epochs = {schedule.num_steps:,} steps of up to {config.train.meta_batch} tasks, "
-        f"on {workers}; {dataset.num_tasks('validation'):,} users to validate and {dataset.num_tasks('test'):,} to test"
+        f"on {workers}; {dataset.num_tasks('validation'):,} {tasks} to validate and "
+        f"{dataset.num_tasks('test'):,} to test"
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import tomli_w
 
 from metarec.errors import ConfigError
-from metarec.schema import EVENT, RATING
+from metarec.schema import EVENT, ID, ITEM_TASKS, RATING, SCENARIO_TRANSFER, TaskWords
 
 Source = Literal["synthetic", "movielens-100k", "movielens-1m", "tables"]
 
@@ -118,6 +118,9 @@ class TablesConfig:
     nothing in it where that is not known."""
     timestamp: str = "timestamp"
     """The column of the time in unix seconds; empty = none."""
+    scenario: str = ""
+    """The column of the scenario in which a rating was given (category, market, period), for the protocol
+    scenario_transfer; empty = none."""
     title: str = ""
     """The column of the items table that names an item to a person; empty = its id."""
     low: float = 1.0
@@ -155,13 +158,17 @@ class TablesConfig:
 class ProtocolConfig:
     """Who and what is cold: which ratings are kept from training to validate and to test on."""
 
-    name: Literal["user_cold", "item_cold", "user_and_item_cold", "warm", "interest_drift"] = "user_cold"
+    name: Literal[
+        "user_cold", "item_cold", "user_and_item_cold", "warm", "interest_drift", "item_tasks", "scenario_transfer"
+    ] = "user_cold"
     """`user_cold`, `item_cold`: validation and test users, or items, have no rating in training;
     `user_and_item_cold`: neither has; `warm`: both have, and only single ratings are held out; `interest_drift`: the
-    query is later than a cut-off in time, support and training are earlier."""
+    query is later than a cut-off in time, support and training are earlier; `item_tasks`: a task is an item, its first
+    raters are the support and later ones the query, and validation and test items have no rating in training;
+    `scenario_transfer`: a task is a user in one scenario, and validation and test scenarios have no training task."""
     validation: float = 0.1
-    """The share to validate on (choices are made on it): of users, of items, of each, of each user's ratings, or of
-    all ratings by time."""
+    """The share to validate on (choices are made on it): of users, of items, of each, of each user's ratings, of
+    all ratings by time, or of scenarios (one at least)."""
     test: float = 0.1
     """The share to test on (touched once, at the end), likewise. Where there is a `cutoff`, or a `split` for
     another protocol than warm, that decides instead."""
@@ -176,6 +183,8 @@ class ProtocolConfig:
     by `validation` and `seed` among the warm ones. Empty = all is chosen by seed."""
     cutoff: int = 0
     """interest_drift: the cut-off in unix seconds; 0 = where the share `test` of all ratings is later."""
+    scenarios: tuple[str, ...] = ()
+    """scenario_transfer: the scenarios to test on; empty = the share `test` of them, one at least, by `seed`."""
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):
@@ -186,6 +195,11 @@ class ProtocolConfig:
         _require(self.cutoff >= 0, "protocol.cutoff", self.cutoff, "use unix seconds of 0 or more")
         _require(drift or self.cutoff == 0, "protocol.cutoff", self.cutoff, f"{self.name} goes by no time: use 0")
         _require(not (drift and self.split), "protocol.split", self.split, "interest_drift splits by time: use ''")
+        whole = self.name not in (ITEM_TASKS, SCENARIO_TRANSFER)
+        _require(whole or not self.split, "protocol.split", self.split, f"a split divides no {self.name}: use ''")
+        transfer = self.name == SCENARIO_TRANSFER or not self.scenarios
+        expected = f"{self.name} knows no scenarios: use [], or protocol.name=scenario_transfer"
+        _require(transfer, "protocol.scenarios", list(self.scenarios), expected)
         total = self.validation + self.test
         _require(total < 1.0, "protocol.test", self.test, "protocol.validation + protocol.test must stay below 1")
 
@@ -202,6 +216,8 @@ class TaskConfig:
     """The most support ratings of a training task, drawn at random. Evaluation uses all."""
     subsample_support: bool = True
     """Whether a training support is cut to a random size, so that every size is met in training."""
+    redraw: bool = True
+    """Whether a training task's support and query are drawn anew in each epoch; else they stay those of the first."""
     num_negatives: int = 0
     """For plain events: items that the user never met, drawn at random, beside each event of support and query; the
     other sizes of a task count events alone."""
@@ -508,6 +524,7 @@ class Config:
             f"use data.min_ratings ({self.data.min_ratings}) or more, or 0",
         )
         self._require_something_to_learn()
+        self._require_what_a_task_is_of()
         _require(
             self.outer.loss.split()[0] not in RANKING_LOSSES or self.evaluate.primary == "ndcg@5",
             "evaluate.primary",
@@ -540,6 +557,30 @@ class Config:
                 "it learns to tell 1 from 0, and plain events are all 1: set task.num_negatives to 1 or more",
             )
 
+    def _require_what_a_task_is_of(self) -> None:
+        """Scenario transfer needs a scenario of each rating; a field of the rated side is taken by its ids."""
+        name, tables = self.protocol.name, self.data.source == "tables"
+        _require(
+            name != SCENARIO_TRANSFER or self.data.source == "synthetic" or (tables and self.tables.scenario != ""),
+            "protocol.name",
+            name,
+            "each rating needs a scenario: set tables.scenario to a column"
+            if tables
+            else f"the ratings of {self.data.source} have no scenario: use tables with a column tables.scenario",
+        )
+        kind = self.tables.user_features.get(ID) if name == ITEM_TASKS and tables else None
+        _require(kind is None, f"tables.user_features.{ID}", kind, "in item tasks the raters' own field is called so")
+
+    @property
+    def words(self) -> TaskWords:
+        """What tasks are of and what their rows are, for what a person reads."""
+        return TaskWords.of(self.protocol.name)
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the support of a task is what came first: of item tasks, where ratings have times."""
+        return self.protocol.name == ITEM_TASKS and (self.data.source != "tables" or self.tables.timestamp != "")
+
     @property
     def has_events(self) -> bool:
         """Whether the first head is plain events, each of which counts as 1."""
@@ -553,8 +594,9 @@ class Config:
 
     @property
     def model_name(self) -> str:
-        """The registered model's name in force."""
-        return self.registry.model or f"metarec-{self.dataset_name}"
+        """The registered model's name in force; models that recommend users for an item have one of their own."""
+        ending = "-item-tasks" if self.protocol.name == ITEM_TASKS else ""
+        return self.registry.model or f"metarec-{self.dataset_name}{ending}"
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:

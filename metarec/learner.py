@@ -5,6 +5,9 @@
     learner = metarec.pull("models:/metarec-ml-100k@champion")
     learner.adapt({"50": 5, "181": 4}, user={"age": "25"}).recommend(k=10)
 
+A learner of item tasks adapts to a new item likewise: `adapt({"17": 5, "23": 4}, user={"genres": "War"})` takes the
+ratings that its first users gave and the item's own features, and recommends the users who will like it most.
+
 On disk a learner is a bundle of safetensors and JSON (`to_files`): reading one runs no code of its writer.
 """
 
@@ -46,7 +49,7 @@ class Recommendation(NamedTuple):
     """One recommended item.
 
     Attributes:
-        item: its id.
+        item: its id; the user's where the learner adapts to items.
         title: its title; the id where there is none.
         score: the predicted rating, clipped to the scale.
     """
@@ -87,6 +90,7 @@ class Learner:
         self.item_ids = tuple(item_ids)
         self.item_titles = tuple(item_titles)
         self.facts = dict(facts)
+        self.words = config.words
         self._index = {item: index for index, item in enumerate(self.item_ids)}
 
     def adapt(self, ratings: Ratings, user: Mapping[str, Any] | None = None) -> "AdaptedUser":
@@ -139,7 +143,7 @@ class Learner:
             RequestError: one is outside of it, or an item is rated twice.
         """
         if len({item for item, _ in pairs}) < len(pairs):
-            _refuse_repetition([item for item, _ in pairs])
+            _refuse_repetition([item for item, _ in pairs], self.words.row)
         return [self._check_rating(item, rating) for item, rating in pairs]
 
     def indices(self, items: Sequence[str]) -> list[int]:
@@ -151,7 +155,8 @@ class Learner:
         for item in items:
             if not self.knows(item):
                 raise RequestError(
-                    f"item {item!r} is not among the {len(self.item_ids)} items of this model; {self._nearest(item)}"
+                    f"{self.words.row} {item!r} is not among the {len(self.item_ids)} {self.words.rows} of this model; "
+                    f"{self._nearest(item)}"
                 )
         return [self._index[item] for item in items]
 
@@ -205,7 +210,7 @@ class Learner:
     def _check_rating(self, item: str, rating: float | int) -> float:
         head, value = self.schema.heads[0], as_number(rating)
         if not head.low <= value <= head.high:
-            raise RequestError(f"item {item!r} has rating {rating}; use {head.low:g} to {head.high:g}")
+            raise RequestError(f"{self.words.row} {item!r} has rating {rating}; use {head.low:g} to {head.high:g}")
         return value
 
     def _nearest(self, item: str) -> str:
@@ -215,7 +220,7 @@ class Learner:
         close = [names.index(name) % len(self.item_ids) for name in difflib.get_close_matches(wanted, names, n=3)]
         found = list(dict.fromkeys([*containing[:3], *close]))[:3]
         if not found:
-            return f"its items are named like {', '.join(repr(i) for i in self.item_ids[:3])}"
+            return f"its {self.words.rows} are named like {', '.join(repr(i) for i in self.item_ids[:3])}"
         return "nearest: " + ", ".join(f"{self.item_ids[i]!r} ({self.item_titles[i]})" for i in found)
 
     def _rows(self, items: Sequence[Sequence[int]], ratings: Sequence[Sequence[float]]) -> Rows:
@@ -269,7 +274,7 @@ class AdaptedUser:
         """
         num_left = self._catalogue.num_items - len(self._rated)
         if not 1 <= k <= num_left:
-            raise RequestError(f"k is {k}; use 1 to {num_left}, the items that the user has not rated")
+            raise RequestError(f"k is {k}; use 1 to {num_left}, the {self._learner.words.rows} without a rating")
         scores = self._scores(torch.arange(self._catalogue.num_items))
         nobody = torch.zeros_like(self._rated)
         return recommendations(self._learner, best_items(scores, nobody, self._rated, k))[0]
@@ -309,10 +314,10 @@ def recommendations(learner: Learner, best: BestItems) -> list[list[Recommendati
     ]
 
 
-def _refuse_repetition(items: Sequence[str]) -> None:
+def _refuse_repetition(items: Sequence[str], row: str) -> None:
     for item in set(items):
         if items.count(item) > 1:
-            raise RequestError(f"item {item!r} is rated {items.count(item)} times; give one rating for each item")
+            raise RequestError(f"{row} {item!r} has {items.count(item)} ratings; give one rating for each {row}")
 
 
 def _save_tensors(tensors: Mapping[str, Tensor]) -> bytes:

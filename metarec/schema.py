@@ -6,7 +6,7 @@ knows how to encode a user it has never seen.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 FORMAT_VERSION = 1
 """Of everything that metarec writes (datasets, checkpoints, models, reports); another version is refused."""
@@ -22,6 +22,39 @@ EVENT = "event"
 
 ID = "id"
 """The item field whose values are the ids of items with a training rating."""
+
+
+ITEM_TASKS, SCENARIO_TRANSFER = "item_tasks", "scenario_transfer"
+"""The protocols whose tasks are not users."""
+
+
+class TaskWords(NamedTuple):
+    """What people call the tasks of a protocol and their rows.
+
+    Whatever the protocol, tables, indices and code go by the side that the tasks are of as `user` and by that of their
+    rows as `item`: in item tasks the two have changed places, in scenario transfer a `user` is a user in one scenario.
+
+    Attributes:
+        task, tasks: what a task is of, and several of them.
+        row, rows: what its rows are.
+    """
+
+    task: str = "user"
+    tasks: str = "users"
+    row: str = "item"
+    rows: str = "items"
+
+    @classmethod
+    def of(cls, protocol: str) -> "TaskWords":
+        """The words of a protocol, by its name."""
+        words = {
+            ITEM_TASKS: cls("item", "items", "user", "users"),
+            SCENARIO_TRANSFER: cls("user in a scenario", "users in a scenario"),
+        }
+        return words.get(protocol, cls())
+
+
+USER_TASKS = TaskWords()
 
 
 @dataclass(frozen=True)

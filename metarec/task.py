@@ -12,6 +12,9 @@ items      every item of a catalogue
 width      the length of a feature or embedding vector
 ========== ==========================================================================================================
 
+In item tasks users and items have changed places: the `user` of a row is the item that the task is of, and its `item`
+is who rated it. No model and no algorithm needs to know.
+
 Masks are boolean and true where a row is real. There is no `None` anywhere, so that `torch.func.vmap` maps every leaf.
 A batch holds indices and labels alone: features live once, in the `Catalogue`.
 """

@@ -9,8 +9,10 @@ from metarec.baselines.item_neighbours import fit_item_neighbours, fit_item_neig
 from metarec.baselines.item_user_bias import fit_item_user_bias
 from metarec.baselines.popularity import fit_popularity
 from metarec.baselines.user_median import fit_user_median
+from metarec.config import Config
 from metarec.data.histories import Histories
 from metarec.evaluate.protocol import Predict
+from metarec.schema import ITEM_TASKS
 from metarec.task import Catalogue
 
 FLOORS: dict[str, Callable[[Histories, Catalogue], Predict]] = {
@@ -28,5 +30,14 @@ EVENT_FLOORS: dict[str, Callable[[Histories, Catalogue], Predict]] = {
     "factorisation + fold-in": fit_event_factorisation,
 }
 """The floors where the first head is plain events, of which those above know nothing but that all are 1."""
-FLOOR_NAMES = frozenset((*FLOORS, *EVENT_FLOORS))
+_OF_ITEM_TASKS = {"popularity": "activity", "user median": "item median", "item-kNN": "user-kNN"}
+"""What floors are called where a task is an item and its rows are users; the others have names that fit both."""
+FLOOR_NAMES = frozenset((*FLOORS, *EVENT_FLOORS, *_OF_ITEM_TASKS.values()))
 """By which reports know them among other predictors."""
+
+
+def floors_for(config: Config) -> dict[str, Callable[[Histories, Catalogue], Predict]]:
+    """The floors of a config's results, by the names that fit its tasks."""
+    floors = EVENT_FLOORS if config.has_events else FLOORS
+    names = _OF_ITEM_TASKS if config.protocol.name == ITEM_TASKS else {}
+    return {names.get(name, name): fit for name, fit in floors.items()}

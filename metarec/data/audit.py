@@ -1,26 +1,33 @@
 """The proof that a prepared dataset is what it claims: what is cold is cold, and nothing was fitted on it.
 
 Everything is checked on the files alone, not on what preparation meant to do. Which claims there are follows from the
-protocol that the manifest names.
+protocol that the manifest names. Files are read once for the claims on single users, and the training files once more
+for the claims on what was fitted; no more than those with the same users are held at once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from metarec.data import fit_claims, place_claims
-from metarec.data.claim import AuditCheck, Files
-from metarec.data.dataset import Dataset
-from metarec.data.histories import from_table
+from metarec.data import fit_claims, place_claims, role_claims
+from metarec.data.claim import AuditCheck, Files, Tables, Totals, merge, no_totals
+from metarec.data.dataset import Dataset, Part
+from metarec.data.histories import from_table, task_schema
+from metarec.data.parquet import read_parquet
 from metarec.errors import LeakError
-from metarec.schema import SPLITS
+from metarec.schema import SPLITS, Split
 
-__all__ = ["CHECKS", "AuditCheck", "audit", "require_clean"]
+__all__ = ["CHECKS", "CHECKS_OF_FILES", "AuditCheck", "audit", "require_clean"]
 
-CHECKS: tuple[Callable[[Files], Iterator[AuditCheck]], ...] = (
+CHECKS_OF_FILES: tuple[Callable[[Files], Iterator[AuditCheck]], ...] = (
+    role_claims.no_query_is_known,
+    role_claims.roles_are_whole,
+    role_claims.nothing_is_later,
+    role_claims.first_raters_are_first,
+)
+"""What can be said of each user alone."""
+CHECKS: tuple[Callable[[Totals], Iterator[AuditCheck]], ...] = (
     place_claims.each_user_stands_once,
-    place_claims.no_query_is_known,
     place_claims.cold_sides_are_cold,
-    place_claims.roles_are_whole,
-    place_claims.nothing_is_later,
+    place_claims.held_out_scenarios_are_new,
     fit_claims.counts_are_of_training,
     fit_claims.vocabularies_are_of_training,
     fit_claims.ids_are_of_training,
@@ -34,14 +41,19 @@ def audit(dataset: Dataset) -> list[AuditCheck]:
     Raises:
         StorageError: a file is missing or damaged.
     """
-    tasks = {split: dataset.tasks(split) for split in SPLITS}
-    histories = {split: from_table(table) for split, table in tasks.items()}
-    files = Files(dataset, tasks, histories, dataset.table("user"), dataset.table("item"))
-    results = list(place_claims.indices_are_in_range(files))
-    if not any(result.num_violations for result in results):
-        # A wrong index cannot be looked up, so the other claims wait for these.
-        results += [result for check in CHECKS for result in check(files)]
-    return results
+    tables = Tables(dataset, dataset.table("user"), dataset.table("item"))
+    in_range: list[AuditCheck] = []
+    of_files: list[AuditCheck] = []
+    totals = no_totals(tables)
+    for parts in dataset.buckets():
+        files = _read(tables, parts)
+        in_range = merge([*in_range, *place_claims.indices_are_in_range(files)])
+        if not _violated(in_range):  # a wrong index cannot be looked up, so the other claims wait for these
+            of_files = merge([*of_files, *(result for check in CHECKS_OF_FILES for result in check(files))])
+            totals = totals.with_files(files)
+    if _violated(in_range):
+        return in_range
+    return [*in_range, *(result for check in CHECKS for result in check(totals)), *of_files]
 
 
 def require_clean(checks: Sequence[AuditCheck]) -> None:
@@ -56,3 +68,19 @@ def require_clean(checks: Sequence[AuditCheck]) -> None:
                 f"the audit found {check.num_violations:,} of {check.num_checked:,} against the claim that "
                 f"{check.claim}: {check.example}; do not train on this dataset, delete its folder and prepare it again"
             )
+
+
+def _read(tables: Tables, parts: Mapping[Split, Part]) -> Files:
+    heads = [head.name for head in tables.dataset.schema.heads]
+    fixed = tables.protocol in role_claims.FIXED_ROLES
+    tasks = {
+        split: read_parquet(parts[split].uri, parts[split].sha256)
+        if split in parts
+        else task_schema(heads, fixed_roles=fixed and split != "train").empty_table()
+        for split in SPLITS
+    }
+    return Files(tables, tasks, {split: from_table(table) for split, table in tasks.items()})
+
+
+def _violated(checks: Sequence[AuditCheck]) -> bool:
+    return any(check.num_violations for check in checks)

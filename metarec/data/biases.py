@@ -1,10 +1,11 @@
 """How far each item lies above the mean, fitted on the training side: where a residual model starts from."""
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64, Int
 
 from metarec.data.histories import Histories
 from metarec.task import Catalogue
@@ -22,6 +23,29 @@ class Biases(NamedTuple):
     item_bias: Float64[np.ndarray, "items heads"]
 
 
+class Observed(NamedTuple):
+    """The observed targets of one head in some whole histories.
+
+    Attributes:
+        num_histories: how many histories.
+        history: which of them each rating belongs to.
+        item: of each rating.
+        target: of each rating.
+    """
+
+    num_histories: int
+    history: Int[np.ndarray, " ratings"]
+    item: Int[np.ndarray, " ratings"]
+    target: Float[np.ndarray, " ratings"]
+
+
+def observed_by_head(histories: Histories) -> list[Observed]:
+    """The observed targets of each head."""
+    owner = histories.row_history
+    heads = [(seen, histories.target[seen, head]) for head, seen in enumerate(histories.observed.T)]
+    return [Observed(len(histories), owner[seen], histories.item[seen], target) for seen, target in heads]
+
+
 def fit_biases(histories: Histories, *, num_items: int, damping: float = 5.0, num_sweeps: int = 10) -> Biases:
     """Fit offset, user and item biases by alternating damped means.
 
@@ -37,20 +61,51 @@ def fit_biases(histories: Histories, *, num_items: int, damping: float = 5.0, nu
     Returns:
         The offset and the item biases; user biases are fitted anew from each user's support.
     """
-    owner = histories.row_history
-    heads = range(histories.target.shape[1])
+    heads = observed_by_head(histories)
     fitted = [
-        _fit_head(
-            owner[histories.observed[:, head]],
-            histories.item[histories.observed[:, head]],
-            histories.target[histories.observed[:, head], head].astype(np.float64),
-            shape=(len(histories), num_items),
-            damping=damping,
-            num_sweeps=num_sweeps,
-        )
-        for head in heads
+        fit_head(lambda own=own: [own], num_items=num_items, damping=damping, num_sweeps=num_sweeps)  # type: ignore[misc]
+        for own in heads
     ]
+    return join_heads(fitted)
+
+
+def join_heads(fitted: Sequence[tuple[float, Float64[np.ndarray, " items"]]]) -> Biases:
+    """What `fit_head` found of each head, together."""
     return Biases(np.array([offset for offset, _ in fitted]), np.stack([bias for _, bias in fitted], axis=1))
+
+
+def fit_head(
+    parts: Callable[[], Iterable[Observed]], *, num_items: int, damping: float = 5.0, num_sweeps: int = 10
+) -> tuple[float, Float64[np.ndarray, " items"]]:
+    """The offset and the item biases of one head, from ratings that are gone through part by part in each sweep.
+
+    Args:
+        parts: gives the parts, the same each time; all ratings of a user are in one of them.
+        num_items: of the catalogue.
+        damping, num_sweeps: as in `fit_biases`.
+    """
+    sums = [(float(part.target.astype(np.float64).sum()), len(part.target)) for part in parts()]
+    num_ratings = sum(count for _, count in sums)
+    offset = sum(total for total, _ in sums) / num_ratings if num_ratings else 0.0
+    weight = damping + sum(np.bincount(part.item, minlength=num_items) for part in parts())
+    item_bias = np.zeros(num_items)
+    for sweep in range(num_sweeps):
+        total = np.zeros(num_items)
+        for part in parts():
+            above = part.target.astype(np.float64) - offset
+            if sweep:
+                above -= _user_bias(part, above - item_bias[part.item], damping)[part.history]
+            total += np.bincount(part.item, above, minlength=num_items)
+        item_bias = total / weight
+    return offset, item_bias
+
+
+def _user_bias(
+    part: Observed, rest: Float64[np.ndarray, " ratings"], damping: float
+) -> Float64[np.ndarray, " histories"]:
+    """The damped mean of what item biases leave of each user's ratings."""
+    weight = np.bincount(part.history, minlength=part.num_histories) + damping
+    return np.bincount(part.history, rest, minlength=part.num_histories) / weight
 
 
 def with_held_out_biases(catalogue: Catalogue, training: Histories, *, num_folds: int = 10) -> Catalogue:
@@ -82,18 +137,3 @@ def with_held_out_biases(catalogue: Catalogue, training: Histories, *, num_folds
 
 def _num_users(catalogue: Catalogue) -> int:
     return max((len(feature) for feature in catalogue.user_features.values()), default=0)
-
-
-def _fit_head(
-    user: np.ndarray, item: np.ndarray, target: np.ndarray, *, shape: tuple[int, int], damping: float, num_sweeps: int
-) -> tuple[float, Float64[np.ndarray, " items"]]:
-    num_users, num_items = shape
-    offset = float(target.mean()) if len(target) else 0.0
-    above = target - offset
-    user_weight = np.bincount(user, minlength=num_users) + damping
-    item_weight = np.bincount(item, minlength=num_items) + damping
-    user_bias, item_bias = np.zeros(num_users), np.zeros(num_items)
-    for _ in range(num_sweeps):
-        item_bias = np.bincount(item, above - user_bias[user], minlength=num_items) / item_weight
-        user_bias = np.bincount(user, above - item_bias[item], minlength=num_users) / user_weight
-    return offset, item_bias

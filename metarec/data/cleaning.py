@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float64, Int64
 from metarec.data import quarantine
 from metarec.data.histories import TARGET
 from metarec.data.numeric import parse_numbers
-from metarec.data.source import FAULT, ITEM, ROW, TIMESTAMP, USER, SideTable
+from metarec.data.source import FAULT, ITEM, ROW, SCENARIO, TIMESTAMP, USER, SideTable
+from metarec.data.task_keys import BETWEEN
 from metarec.schema import Head, Side
 
 PART = "part"
@@ -29,8 +30,8 @@ class Cleaned(NamedTuple):
     """Rows that can be used and rows that cannot.
 
     Attributes:
-        usable: columns `part`, `row`, `user`, `item`, `timestamp` (int64, null where unknown) and `target.<head>`
-            (float64; of every head but the first null where it was not observed).
+        usable: columns `part`, `row`, `user`, `item`, `scenario` (where tasks go by it), `timestamp` (int64, null where
+            unknown) and `target.<head>` (float64; of every head but the first null where it was not observed).
         quarantined: of `quarantine.SCHEMA`.
     """
 
@@ -38,7 +39,7 @@ class Cleaned(NamedTuple):
     quarantined: pa.Table
 
 
-def clean_ratings(raw: pa.Table, heads: Sequence[Head], *, file: str, part: int) -> Cleaned:
+def clean_ratings(raw: pa.Table, heads: Sequence[Head], *, file: str, part: int, by_scenario: bool = False) -> Cleaned:
     """Split raw ratings into usable rows and quarantined ones.
 
     Args:
@@ -46,6 +47,7 @@ def clean_ratings(raw: pa.Table, heads: Sequence[Head], *, file: str, part: int)
         heads: what is predicted, and on which scale; the first must be there, the others may be missing.
         file: the file that the rows come from.
         part: the number of the part.
+        by_scenario: whether each row needs a scenario.
     """
     seconds, known, readable = parse_times(raw[TIMESTAMP])
     numbers = {head.name: parse_numbers(raw[TARGET + head.name]) for head in heads}
@@ -53,6 +55,7 @@ def clean_ratings(raw: pa.Table, heads: Sequence[Head], *, file: str, part: int)
         (_is_null(raw[USER]), "the user id is missing"),
         (_is_null(raw[ITEM]), "the item id is missing"),
     ]
+    faults += _scenario_faults(raw[SCENARIO]) if by_scenario else []
     for head in heads:
         missing = _is_null(raw[TARGET + head.name])
         faults += [(missing, f"the {head.name} is missing")] if head is heads[0] else []
@@ -67,6 +70,7 @@ def clean_ratings(raw: pa.Table, heads: Sequence[Head], *, file: str, part: int)
         ITEM: raw[ITEM],
         TIMESTAMP: pa.array(seconds, mask=~known),
     }
+    columns |= {SCENARIO: raw[SCENARIO]} if by_scenario else {}
     targets = {TARGET + name: pa.array(values, mask=~readable) for name, (values, readable) in numbers.items()}
     usable = pa.table(columns | targets).filter(pa.array(~bad))
     return Cleaned(usable, _quarantine(raw.append_column("reason", reason), bad, file))
@@ -114,6 +118,12 @@ def parse_times(
     values, is_number = parse_numbers(column)
     usable = is_number & np.isfinite(values) & (np.nan_to_num(values) >= 0) & (np.nan_to_num(values) < _LAST_SECOND)
     return np.where(usable, np.nan_to_num(values), 0).astype(np.int64), usable, usable | missing
+
+
+def _scenario_faults(scenario: pa.ChunkedArray) -> list[tuple[RowMask, str]]:
+    """A scenario must be there and must not hold what stands between a user and a scenario in the id of a task."""
+    taken = np.asarray(pc.match_substring(pc.fill_null(scenario, ""), BETWEEN), bool)
+    return [(_is_null(scenario), "the scenario is missing"), (taken, f"the scenario holds {BETWEEN!r}")]
 
 
 def _target_faults(

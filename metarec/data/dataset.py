@@ -4,9 +4,11 @@
 
     manifest.json            schema, counts, protocol, checksums; written last
     train/part-00000.parquet validation/… test/…    one row a user: `histories.task_schema`
-    users.parquet            by user index: id, feature.<name>
+    users.parquet            by user index: id, scenario (where tasks go by it), feature.<name>
     items.parquet            by item index: id, title, training_ratings, bias.<head>, feature.<name>
     quarantine/*.parquet     the rows that could not be used, with their reasons
+
+Of item tasks the users are the source's items, and the items its users: they have changed places (`schema.TaskWords`).
 """
 
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ import torch
 from metarec import storage
 from metarec.data.histories import Histories, concatenate, from_table
 from metarec.data.parquet import read_parquet
-from metarec.schema import FeatureField, Schema, Side, Split
+from metarec.schema import SPLITS, FeatureField, Schema, Side, Split
 from metarec.task import Catalogue
 
 KIND = "dataset"
@@ -70,6 +72,14 @@ class Dataset:
         """The files of a split; a task's index counts through them in this order."""
         entries = self.manifest["splits"][split]
         return [Part(storage.join(self.uri, entry["file"]), entry["num_tasks"], entry["sha256"]) for entry in entries]
+
+    def buckets(self) -> list[dict[Split, Part]]:
+        """The files of all splits, those of the same users together."""
+        found: dict[str, dict[Split, Part]] = {}
+        for split in SPLITS:
+            for entry, part in zip(self.manifest["splits"][split], self.parts(split), strict=True):
+                found.setdefault(entry["file"].rpartition("/")[2], {})[split] = part
+        return [found[name] for name in sorted(found)]
 
     def num_tasks(self, split: Split) -> int:
         """The number of users of a split."""

@@ -16,13 +16,16 @@ _NO_TIME = np.int64(-1)
 """Stands for an unknown time, so that it sorts first."""
 
 
-def group_ratings(rows: pa.Table, *, min_ratings: int, files: Sequence[str]) -> Cleaned:
+def group_ratings(
+    rows: pa.Table, *, min_ratings: int, files: Sequence[str], too_few: str = quarantine.TOO_FEW
+) -> Cleaned:
     """Keep the latest rating of each (user, item) pair and the users who have enough of them.
 
     Args:
         rows: `Cleaned.usable` of several parts, in order of part and row; all rows of a user are here.
         min_ratings: users with fewer pairs are put aside.
         files: the file of each part.
+        too_few: the reason of those who are put aside.
 
     Returns:
         The kept rows sorted by user, time (unknown first) and place, and the others for the quarantine.
@@ -38,7 +41,7 @@ def group_ratings(rows: pa.Table, *, min_ratings: int, files: Sequence[str]) -> 
     ratings = np.bincount(user[~duplicate], minlength=int(user.max(initial=-1)) + 1)
     short = ~duplicate & (ratings[user] < min_ratings)
     kept = by_time[~(duplicate | short)[by_time]]
-    reason = np.where(duplicate, quarantine.DUPLICATE, quarantine.TOO_FEW)
+    reason = np.where(duplicate, quarantine.DUPLICATE, too_few)
     aside = np.flatnonzero(duplicate | short)
     return Cleaned(rows.take(pa.array(kept)), _quarantine(rows.take(pa.array(aside)), reason[aside], files))
 

@@ -48,7 +48,7 @@ def read_parquet(folder: str, name: str, columns: list[str]) -> pa.Table:
     """Some columns of a Parquet file; `DataError` where one is missing or the file is damaged."""
     place = storage.join(folder, name)
     try:
-        table = pq.read_table(pa.BufferReader(read_bytes(folder, name)))
+        table = pq.read_table(pa.BufferReader(read_bytes(folder, name)), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot read {place} as Parquet: {error}; put an intact copy there") from error
     missing = [column for column in columns if column not in table.column_names]

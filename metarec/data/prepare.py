@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,12 +24,14 @@ from metarec.data.dataset import KIND, Dataset, open_dataset
 from metarec.data.identifiers import sort_ids
 from metarec.data.parallel import run_step
 from metarec.data.parquet import write_parquet
-from metarec.data.protocols import Rule, make_rule, moments, require_every_split
+from metarec.data.protocols import facts, make_rule, require_every_split
 from metarec.data.ready_split import hash_split, read_ready_split
+from metarec.data.rules import Rule
 from metarec.data.sides import Sides, fit_sides, read_sides
 from metarec.data.source import Source
 from metarec.data.sources import open_source, split_uri
 from metarec.data.stages import Workshop
+from metarec.data.training_side import sum_training
 from metarec.errors import DataError, StorageError
 from metarec.schema import FORMAT_VERSION, SPLITS, Schema, Split
 
@@ -64,7 +66,8 @@ def prepare(config: Config, *, progress: Progress) -> Dataset:
     progress(f"preparing {config.dataset_name}: about {rows:,} ratings in {len(parts)} part(s) -> {uri}")
     scratch = storage.join(uri, f"{_SCRATCH}{uuid.uuid4().hex[:8]}")
     buckets = min(max(1, round(rows / ROWS_PER_BUCKET)), MAX_BUCKETS)
-    workshop = Workshop(source, parts, uri, scratch, buckets, config.data.min_ratings, config.protocol.max_ratings)
+    name, shortest, longest = config.protocol.name, config.data.min_ratings, config.protocol.max_ratings
+    workshop = Workshop(source, parts, uri, scratch, buckets, name, shortest, longest)
     try:
         return _prepare(config, workshop, fingerprint, progress)
     except StorageError:
@@ -111,7 +114,7 @@ class _Written(NamedTuple):
 
 
 def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Progress) -> Dataset:
-    sides = read_sides(workshop.source)
+    sides = read_sides(workshop.source, config.protocol.name)
     written = _write_tasks(config, workshop, sides, progress)
     progress("wrote them; fitting fields and biases on the training side, then the audit")
     manifest = _fit(workshop, sides, written) | {
@@ -121,7 +124,7 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
         "fingerprint": fingerprint,
         "source": workshop.source.describe(),
         "config": _shaping_tables(config),
-        "protocol": {"name": config.protocol.name, **moments(written.rule)},
+        "protocol": {"name": config.protocol.name, "in_time": config.in_time, **facts(written.rule)},
         "splits": written.files,
     }
     dataset = Dataset(workshop.uri, manifest, Schema.from_json(manifest["schema"]))
@@ -133,8 +136,8 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
     shares = ", ".join(f"{total['tasks']:,} {split}" for split, total in totals.items())
     ratings = manifest["counts"]["ratings"]
     progress(
-        f"prepared {len(written.users):,} users ({shares}), {len(written.items):,} items, {ratings:,} ratings; "
-        f"{len(checks)} claims of the audit hold"
+        f"prepared {len(written.users):,} {config.words.tasks} ({shares}), {len(written.items):,} {config.words.rows}, "
+        f"{ratings:,} ratings; {len(checks)} claims of the audit hold"
     )
     return open_dataset(workshop.uri)
 
@@ -151,16 +154,17 @@ def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Pro
     read = run_step(workshop.read_and_clean, [{"number": number} for number in range(len(workshop.parts))])
     summary = _check_rows(config, workshop, read, sides)
     num_rows = sum(part["rows"] for part in read)
-    progress(f"read {num_rows:,} rows; grouping them by user")
+    progress(f"read {num_rows:,} rows; grouping them by {config.words.task}")
     grouped = run_step(workshop.group_bucket, _bucket_arguments(read))
     summary = quarantine.merge([summary, *(bucket["quarantined"] for bucket in grouped)])
     users = sort_ids(pa.array([user for bucket in grouped for user in bucket["users"]], pa.string()))
     if len(users) == 0:
         raise DataError(
-            f"no user of {config.dataset_name} has {config.data.min_ratings} usable ratings (data.min_ratings); lower "
-            f"it or give more ratings; all rows are in {_quarantine_uri(workshop)} with their reasons"
+            f"no {config.words.task} of {config.dataset_name} has {config.data.min_ratings} usable ratings "
+            f"(data.min_ratings); lower it or give more ratings; all rows are in {_quarantine_uri(workshop)} with "
+            "their reasons"
         )
-    progress(f"grouped {len(users):,} users; writing their tasks")
+    progress(f"grouped {len(users):,} {config.words.tasks}; writing their tasks")
     items = sides.item_ids([item for part in read for item in part["items"]])
     buckets = [argument["bucket"] for argument in _bucket_arguments(read)]
     rule = _rule(config, workshop, buckets, users=users, items=items)
@@ -182,26 +186,35 @@ def _write_tasks(config: Config, workshop: Workshop, sides: Sides, progress: Pro
 def _rule(config: Config, workshop: Workshop, buckets: Sequence[int], *, users: pa.Array, items: pa.Array) -> Rule:
     """The rule of the protocol, which may look at a ready-made split or at all times."""
     protocol = config.protocol
+    if config.in_time or protocol.name == "interest_drift":
+        _require_times(config, (workshop.times(bucket) for bucket in buckets))
 
     def times() -> Int64[np.ndarray, " ratings"]:
-        found = pa.chunked_array([chunk for bucket in buckets for chunk in workshop.times(bucket).chunks], pa.int64())
-        if found.null_count:
-            raise DataError(
-                f"protocol.name {protocol.name} needs the time of every rating, and {found.null_count:,} of "
-                f"{len(found):,} of {config.dataset_name} have none; give them, or choose another protocol"
-            )
-        return found.to_numpy()
+        return np.concatenate([workshop.times(bucket).to_numpy() for bucket in buckets])
 
     ready = read_ready_split(split_uri(config), protocol.name, users=users, items=items) if protocol.split else None
-    return make_rule(protocol, num_users=len(users), num_items=len(items), ready=ready, times=times)
+    return make_rule(protocol, users=users, num_items=len(items), ready=ready, times=times)
+
+
+def _require_times(config: Config, times: Iterable[pa.ChunkedArray]) -> None:
+    counts = [(bucket.null_count, len(bucket)) for bucket in times]
+    missing, rows = (sum(column) for column in zip(*counts, strict=True))
+    if missing:
+        raise DataError(
+            f"protocol.name {config.protocol.name} needs the time of every rating, and {missing:,} of {rows:,} of "
+            f"{config.dataset_name} have none; give them, or "
+            + ("set tables.timestamp to '' to draw them" if config.in_time else "choose another protocol")
+        )
 
 
 def _fit(workshop: Workshop, sides: Sides, written: _Written) -> dict[str, Any]:
     """Fit fields and biases on the training side and write users and items; entries of the manifest."""
     heads = workshop.source.heads()
     draft = Dataset(workshop.uri, {"splits": written.files}, Schema((), (), heads))
-    train = draft.histories("train")
-    fitted = fit_sides(sides, train, heads=heads, users=written.users, items=written.items)
+    lengths = {"num_users": len(written.users), "num_items": len(written.items), "num_heads": len(heads)}
+    train = sum_training(draft.parts("train"), **lengths)
+    names = {"users": written.users, "items": written.items, "protocol": workshop.protocol}
+    fitted = fit_sides(sides, train, heads=heads, **names)
     totals = {
         split: {name: sum(entry[f"num_{name}"] for entry in entries) for name in ("tasks", "ratings")}
         for split, entries in written.files.items()

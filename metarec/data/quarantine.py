@@ -12,12 +12,17 @@ import pyarrow.compute as pc
 
 from metarec.data.histories import TARGET
 from metarec.errors import DataError
+from metarec.schema import ITEM_TASKS, SCENARIO_TRANSFER
 
 FOLDER = "quarantine"
 """Under the dataset's URI."""
 TOO_FEW = "the user has too few usable ratings"
 DUPLICATE = "duplicate: the user has a later rating of the same item"
-TOLERATED = (TOO_FEW, DUPLICATE)
+TOO_FEW_RATERS = "the item has too few usable ratings"
+TOO_FEW_IN_SCENARIO = "the user has too few usable ratings in the scenario"
+TOO_FEW_OF = {ITEM_TASKS: TOO_FEW_RATERS, SCENARIO_TRANSFER: TOO_FEW_IN_SCENARIO}
+"""By protocol, where it is not `TOO_FEW`."""
+TOLERATED = (TOO_FEW, TOO_FEW_RATERS, TOO_FEW_IN_SCENARIO, DUPLICATE)
 """Reasons that say nothing against the row itself and do not count against `data.max_quarantined`."""
 
 SCHEMA = pa.schema(

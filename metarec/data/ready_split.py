@@ -98,8 +98,8 @@ def _content(uri: str) -> bytes:
 def _read(uri: str) -> pa.Table:
     content = _content(uri)
     try:
-        table = pq.read_table(pa.BufferReader(content))
-    except pa.ArrowException as error:
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot read {uri} as Parquet: {error}; check protocol.split") from error
     for name in COLUMNS:
         if name not in table.column_names:

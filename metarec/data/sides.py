@@ -8,23 +8,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
-from metarec.data.biases import fit_biases
 from metarec.data.cleaning import clean_side
 from metarec.data.dataset import BIAS, FEATURE, feature_column
 from metarec.data.features import encode_field, fit_field
-from metarec.data.histories import Histories
 from metarec.data.identifiers import sort_ids
-from metarec.data.source import ID, SideTable, Source, side_table
-from metarec.schema import FeatureField, Head, Schema, Side
+from metarec.data.source import ID, SCENARIO, SideTable, Source, side_table
+from metarec.data.task_keys import scenarios_of, users_of
+from metarec.data.training_side import TrainingSide
+from metarec.schema import ITEM_TASKS, SCENARIO_TRANSFER, FeatureField, Head, Schema, Side
 
 
 class Sides(NamedTuple):
     """The source's users and items.
 
     Attributes:
-        users, items: one row an id; no row where the source has no such table.
-        quarantined: by side, the rows of its table that were put aside.
-        num_rows: by side, the rows of its table.
+        users, items: one row an id; no row where the source has no such table. For item tasks they have changed places.
+        quarantined: by the source's side, the rows of its table that were put aside.
+        num_rows: by the source's side, the rows of its table.
     """
 
     users: SideTable
@@ -51,8 +51,12 @@ class FittedSides(NamedTuple):
     offset: list[float]
 
 
-def read_sides(source: Source) -> Sides:
+def read_sides(source: Source, protocol: str) -> Sides:
     """Read the users and items tables of a source and put aside the rows that cannot be used.
+
+    Args:
+        source: of the ratings.
+        protocol: its name, which says what tasks are of.
 
     Raises:
         DataError: a table cannot be read.
@@ -61,39 +65,37 @@ def read_sides(source: Source) -> Sides:
     users, items = source.side("user") or empty, source.side("item") or empty
     (kept_users, bad_users), (kept_items, bad_items) = clean_side(users, "user"), clean_side(items, "item")
     return Sides(
-        kept_users,
-        kept_items,
+        *((kept_items, kept_users) if protocol == ITEM_TASKS else (kept_users, kept_items)),
         quarantined={"user": bad_users, "item": bad_items},
         num_rows={"user": len(users.id), "item": len(items.id)},
     )
 
 
 def fit_sides(
-    sides: Sides, train: Histories, *, heads: Sequence[Head], users: pa.Array, items: pa.Array
+    sides: Sides, train: TrainingSide, *, heads: Sequence[Head], users: pa.Array, items: pa.Array, protocol: str
 ) -> FittedSides:
     """Fit fields and biases on the training side and encode all users and items.
 
     Args:
         sides: of the source.
-        train: the training histories.
+        train: sums over the training ratings.
         heads: what is predicted.
         users, items: the ids in the order of their indices.
+        protocol: its name, which says what tasks are of.
     """
-    ratings = np.bincount(train.item, minlength=len(items))
-    trained = np.isin(np.arange(len(users)), train.user)
-    user_fields, user_columns = _fit(sides.users, users, trained)
-    item_fields, item_columns = _fit(_with_id(sides.items, items), items, ratings > 0)
-    biases = fit_biases(train, num_items=len(items))
-    bias_columns = {BIAS + head.name: pa.array(biases.item_bias[:, i]) for i, head in enumerate(heads)}
+    user_fields, user_columns = _fit(sides.users, users_of(users, protocol), train.trained)
+    scenario = {SCENARIO: scenarios_of(users)} if protocol == SCENARIO_TRANSFER else {}
+    item_fields, item_columns = _fit(_with_id(sides.items, items), items, train.num_ratings > 0)
+    bias_columns = {BIAS + head.name: pa.array(train.biases.item_bias[:, i]) for i, head in enumerate(heads)}
     title = pc.coalesce(_aligned(sides.items.title, sides.items.id, items), items)
-    item_facts = {"id": items, "title": title, "training_ratings": pa.array(ratings)}
+    item_facts = {"id": items, "title": title, "training_ratings": pa.array(train.num_ratings)}
     return FittedSides(
         schema=Schema(user_fields, item_fields, tuple(heads)),
         tables={
-            "users.parquet": pa.table({"id": users} | user_columns),
+            "users.parquet": pa.table({"id": users} | scenario | user_columns),
             "items.parquet": pa.table(item_facts | bias_columns | item_columns),
         },
-        offset=biases.offset.tolist(),
+        offset=train.biases.offset.tolist(),
     )
 
 

@@ -15,7 +15,7 @@ from metarec.schema import FeatureKind, Head, Side
 
 ID = "id"
 """The name of the item field that tells items apart; a source has no feature of this name on the item side."""
-ROW, USER, ITEM, TIMESTAMP, FAULT = "row", "user", "item", "timestamp", "fault"
+ROW, USER, ITEM, SCENARIO, TIMESTAMP, FAULT = "row", "user", "item", "scenario", "timestamp", "fault"
 
 
 class RatingsPart(NamedTuple):
@@ -111,6 +111,7 @@ def raw_ratings(
     item: pa.ChunkedArray | pa.Array,
     timestamp: pa.ChunkedArray | pa.Array | None,
     targets: Mapping[str, pa.ChunkedArray | pa.Array],
+    scenario: pa.ChunkedArray | pa.Array | None = None,
     fault: pa.ChunkedArray | pa.Array | None = None,
 ) -> pa.Table:
     """Raw ratings as a table.
@@ -121,6 +122,7 @@ def raw_ratings(
         item: ids as text; null where missing.
         timestamp: unix seconds as numbers or text, or Arrow times; None = the source has none.
         targets: by head, numbers or text.
+        scenario: in which the rating was given, as text; None = the source has none.
         fault: why a row could not be read; null where it could; None = every row could.
     """
     num_rows = len(row)
@@ -129,6 +131,7 @@ def raw_ratings(
         USER: user,
         ITEM: item,
         TIMESTAMP: pa.nulls(num_rows, pa.int64()) if timestamp is None else timestamp,
+        SCENARIO: pa.nulls(num_rows, pa.string()) if scenario is None else scenario,
         FAULT: pa.nulls(num_rows, pa.string()) if fault is None else fault,
     }
     return pa.table(columns | {TARGET + head: values for head, values in targets.items()})

@@ -1,7 +1,7 @@
 """The three steps of preparation that run in parallel, as plain functions from files to files.
 
 1. `read_and_clean` a part of the source: usable rows go to a scratch file, a piece a bucket of users, and the others to
-   quarantine.
+   quarantine. From here on the column `user` holds what tasks are of (`task_keys.py`).
 2. `group_bucket`: all rows of a bucket's users → histories, which users there are.
 3. `write_bucket`: once all users and items are known and the protocol has its rule → the final task files.
 
@@ -20,13 +20,15 @@ from jaxtyping import Bool, Int64
 
 from metarec import storage
 from metarec.data import quarantine
-from metarec.data.cleaning import Cleaned, clean_ratings
+from metarec.data.cleaning import clean_ratings
 from metarec.data.grouping import group_ratings, to_tasks
 from metarec.data.identifiers import index_of
 from metarec.data.parquet import write_parquet
-from metarec.data.protocols import Place, Ratings, Rule
+from metarec.data.rules import Place, Ratings, Rule
 from metarec.data.scratch import read_piece, write_pieces
 from metarec.data.source import ITEM, TIMESTAMP, USER, RatingsPart, Source
+from metarec.data.task_keys import change_places, to_task_rows
+from metarec.schema import ITEM_TASKS, SCENARIO_TRANSFER
 
 USERS_PER_ROW_GROUP = 256
 
@@ -41,6 +43,7 @@ class Workshop:
         uri: the dataset's folder.
         scratch: a folder for files that live only while preparation runs.
         num_buckets: into which users are divided.
+        protocol: its name, which says what tasks are of.
         min_ratings: users with fewer are left out, and so are validation and test tasks.
         max_ratings: validation and test tasks with more are left out; 0 = none.
     """
@@ -50,6 +53,7 @@ class Workshop:
     uri: str
     scratch: str
     num_buckets: int
+    protocol: str
     min_ratings: int
     max_ratings: int
 
@@ -57,11 +61,13 @@ class Workshop:
         """Step 1 for one part: `rows` read, `quarantined` (a summary), `buckets` that got rows, `items` met."""
         part = self.parts[number]
         raw = self.source.read(part)
-        cleaned = clean_ratings(raw, self.source.heads(), file=part.file, part=number)
-        self._write_quarantine(f"part-{number:05d}", cleaned)
-        owner = bucket_of(cleaned.usable[USER], self.num_buckets)
+        by_scenario = self.protocol == SCENARIO_TRANSFER
+        cleaned = clean_ratings(raw, self.source.heads(), file=part.file, part=number, by_scenario=by_scenario)
+        self._write_quarantine(f"part-{number:05d}", cleaned.quarantined)
+        usable = to_task_rows(cleaned.usable, self.protocol)
+        owner = bucket_of(usable[USER], self.num_buckets)
         # stable: the rows of a bucket keep their order; of 16 bits, for which numpy sorts by counting
-        rows = cleaned.usable.take(pa.array(np.argsort(owner.astype(np.uint16), kind="stable")))
+        rows = usable.take(pa.array(np.argsort(owner.astype(np.uint16), kind="stable")))
         sizes = np.bincount(owner, minlength=self.num_buckets)
         starts = np.cumsum(sizes) - sizes
         pieces = [rows.slice(start, size) for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)]
@@ -70,20 +76,22 @@ class Workshop:
             "rows": raw.num_rows,
             "quarantined": quarantine.summarise(cleaned.quarantined),
             "buckets": np.flatnonzero(sizes).tolist(),
-            "items": pc.unique(cleaned.usable[ITEM]).to_pylist(),
+            "items": pc.unique(usable[ITEM]).to_pylist(),
         }
 
     def group_bucket(self, bucket: int, parts: Sequence[int]) -> dict[str, Any]:
         """Step 2 for one bucket: `quarantined` (a summary) and the `users` kept, in the order of their rows."""
         rows = pa.concat_tables(read_piece(self._scratch_file("clean", part), bucket) for part in parts)
         files = [part.file for part in self.parts]
-        grouped = group_ratings(rows, min_ratings=self.min_ratings, files=files)
-        self._write_quarantine(f"bucket-{bucket:05d}", grouped)
+        too_few = quarantine.TOO_FEW_OF.get(self.protocol, quarantine.TOO_FEW)
+        grouped = group_ratings(rows, min_ratings=self.min_ratings, files=files, too_few=too_few)
+        aside = change_places(grouped.quarantined) if self.protocol == ITEM_TASKS else grouped.quarantined
+        self._write_quarantine(f"bucket-{bucket:05d}", aside)
         write_pieces(self._scratch_file("grouped", bucket), [grouped.usable])
         return {
-            "quarantined": quarantine.summarise(grouped.quarantined),
+            "quarantined": quarantine.summarise(aside),
             "users": pc.unique(grouped.usable[USER]).to_pylist(),
-            "short_users": len(pc.unique(_short(grouped.quarantined)[USER])),
+            "short_users": len(pc.unique(_with_reason(grouped.quarantined, too_few)[USER])),
         }
 
     def times(self, bucket: int) -> pa.ChunkedArray:
@@ -142,9 +150,9 @@ class Workshop:
             good &= (query > 0) & (query < length)
         return place.chosen & good[own], int(((length > 0) & ~good).sum())
 
-    def _write_quarantine(self, name: str, cleaned: Cleaned) -> None:
-        if cleaned.quarantined.num_rows:
-            write_parquet(storage.join(self.uri, quarantine.FOLDER, f"{name}.parquet"), cleaned.quarantined)
+    def _write_quarantine(self, name: str, rows: pa.Table) -> None:
+        if rows.num_rows:
+            write_parquet(storage.join(self.uri, quarantine.FOLDER, f"{name}.parquet"), rows)
 
     def _scratch_file(self, step: str, number: int) -> str:
         return storage.join(self.scratch, f"{step}-{number:05d}.arrow")
@@ -157,5 +165,5 @@ def bucket_of(users: pa.ChunkedArray, num_buckets: int) -> Int64[np.ndarray, " r
     return np.array(codes, np.int64)[encoded.indices.to_numpy()] if codes else np.zeros(0, np.int64)
 
 
-def _short(quarantined: pa.Table) -> pa.Table:
-    return quarantined.filter(pc.equal(quarantined["reason"], quarantine.TOO_FEW))
+def _with_reason(quarantined: pa.Table, reason: str) -> pa.Table:
+    return quarantined.filter(pc.equal(quarantined["reason"], reason))

@@ -46,6 +46,7 @@ class BatchBuilder:
         negatives: what each row of a task is followed by.
         rank: this worker, from 0.
         world_size: workers.
+        in_time: whether a support is what came first.
     """
 
     parts: Sequence[Part]
@@ -55,6 +56,7 @@ class BatchBuilder:
     negatives: Negatives
     rank: int
     world_size: int
+    in_time: bool = False
 
     def build(self, step: int) -> TaskBatch:
         """The worker's tasks of one step; may be none."""
@@ -65,6 +67,7 @@ class BatchBuilder:
             epoch=self.schedule.epoch_of(step),
             task=self.task,
             negatives=self.negatives,
+            in_time=self.in_time,
         )
 
 

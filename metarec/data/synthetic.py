@@ -109,14 +109,16 @@ class Synthetic:
         ]
 
     def read(self, part: RatingsPart) -> pa.Table:
-        """The ratings of a part's users."""
-        ratings = generate(plant(self.settings, self.seed), self.settings, self.seed, part.start, part.stop)
+        """The ratings of a part's users; the decade of the rated item is the scenario."""
+        world = plant(self.settings, self.seed)
+        ratings = generate(world, self.settings, self.seed, part.start, part.stop)
         return raw_ratings(
             row=pa.array(np.arange(1, len(ratings.user) + 1)),
             user=_names("user", self.settings.num_users).take(pa.array(ratings.user)),
             item=_names("item", self.settings.num_items).take(pa.array(ratings.item)),
             timestamp=pa.array(ratings.timestamp),
             targets={RATING: pa.array(ratings.rating)},
+            scenario=_texts(YEARS, world.year[ratings.item]),
         )
 
     def side(self, side: Side) -> SideTable:

@@ -67,6 +67,7 @@ class Tables:
             item=to_ids(columns[settings.item]),
             timestamp=columns[settings.timestamp] if settings.timestamp else None,
             targets=targets,
+            scenario=to_ids(columns[settings.scenario]) if settings.scenario else None,
             fault=fault,
         )
 
@@ -107,6 +108,7 @@ class Tables:
         columns = {settings.user: ("tables.user", "id"), settings.item: ("tables.item", "id")}
         roles = {"rating": "number", "timestamp": "time"}
         columns |= {name: (f"tables.{key}", roles[key]) for key, name in optional.items() if name}
+        columns |= {settings.scenario: ("tables.scenario", "id")} if settings.scenario else {}
         return columns | {name: (f"tables.heads.{head}", "event") for head, name in settings.heads.items()}
 
     def _read_side(self, side: Side, file: str) -> SideTable:

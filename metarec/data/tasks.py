@@ -5,7 +5,8 @@ Support rows stand in random order, so that the first n of them are a random sub
 one, with the same query. Where events have sampled negatives, each row is followed by its own (`negatives.py`); all
 sizes count the rows that the history holds, without negatives.
 
-Where a protocol fixes the roles (`Histories.query`), only the order is drawn.
+Where a protocol fixes the roles (`Histories.query`), only the order is drawn. `in_time` nothing of a support is drawn:
+it is what came first, in that order, and the query is what came later.
 """
 
 from typing import Protocol, runtime_checkable
@@ -47,9 +48,20 @@ class TrainingDraw(Protocol):
         """Whether every second support is cut to a random size."""
         ...
 
+    @property
+    def redraw(self) -> bool:
+        """Whether each epoch draws anew."""
+        ...
+
 
 def draw_tasks(
-    histories: Histories, *, seed: int, draw: int, num_query: int, negatives: Negatives = NO_NEGATIVES
+    histories: Histories,
+    *,
+    seed: int,
+    draw: int,
+    num_query: int,
+    negatives: Negatives = NO_NEGATIVES,
+    in_time: bool = False,
 ) -> TaskBatch:
     """One task a history: `num_query` random query rows, all others support; or the roles that are fixed.
 
@@ -60,12 +72,13 @@ def draw_tasks(
         num_query: query rows of each task, where roles are not fixed; a shorter history is all query and has an empty
             support.
         negatives: what each row is followed by.
+        in_time: whether the last rows are the query, and the support stands in the order of time.
 
     Returns:
         The batch on the CPU, padded to its longest support and its longest query.
     """
     query, support = task_sizes(histories, num_query)
-    return _batch(histories, seed, draw, num_query=query, num_support=support, negatives=negatives)
+    return _batch(histories, seed, draw, num_query=query, num_support=support, negatives=negatives, in_time=in_time)
 
 
 def task_sizes(
@@ -81,23 +94,31 @@ def task_sizes(
 
 
 def draw_training_tasks(
-    histories: Histories, *, seed: int, epoch: int, task: TrainingDraw, negatives: Negatives = NO_NEGATIVES
+    histories: Histories,
+    *,
+    seed: int,
+    epoch: int,
+    task: TrainingDraw,
+    negatives: Negatives = NO_NEGATIVES,
+    in_time: bool = False,
 ) -> TaskBatch:
     """One task a history, drawn anew each epoch; what does not go to the support is query.
 
     Args:
         histories: the users to train on.
         seed: where all draws start.
-        epoch: supports, queries and sizes are drawn anew in each.
+        epoch: supports, queries and sizes are drawn anew in each, unless `task.redraw` says otherwise.
         task: `num_query` rows are always kept for the query; the support takes at most `max_support` of the others,
             and with `subsample_support` every second one, at random, is cut to a size drawn log-uniformly from 0 to
             its own; the query takes at most `max_query` of what is left.
         negatives: what each row is followed by.
+        in_time: whether the support takes the first rows, in the order of time; the query is drawn from later ones.
     """
     assert histories.query is None, "training draws its roles itself"
+    draw = epoch if task.redraw else 0
     sizes = training_support_sizes(histories.user, histories.lengths, seed=seed, epoch=epoch, task=task)
     query = np.minimum(histories.lengths - sizes, task.max_query)
-    return _batch(histories, seed, epoch, num_query=query, num_support=sizes, negatives=negatives)
+    return _batch(histories, seed, draw, num_query=query, num_support=sizes, negatives=negatives, in_time=in_time)
 
 
 def training_support_sizes(
@@ -112,7 +133,8 @@ def training_support_sizes(
     sizes = np.minimum(np.maximum(lengths - task.num_query, 0), task.max_support)
     if not task.subsample_support:
         return sizes
-    chance = uniform(hash_of(seed, epoch, user, np.int64(_SUPPORT_SIZE)))
+    draw = epoch if task.redraw else 0
+    chance = uniform(hash_of(seed, draw, user, np.int64(_SUPPORT_SIZE)))
     drawn = np.floor(np.exp(np.maximum(2 * chance - 1, 0) * np.log(sizes + 1.0))).astype(np.int64) - 1
     return np.where(chance < 0.5, sizes, np.minimum(drawn, sizes))
 
@@ -137,15 +159,22 @@ def _batch(
     num_query: Int64[np.ndarray, " histories"],
     num_support: Int64[np.ndarray, " histories"],
     negatives: Negatives,
+    in_time: bool,
 ) -> TaskBatch:
+    assert not (in_time and histories.query is not None), "what came first is the support, or a protocol fixes it"
     owner = histories.row_history
     position = np.arange(len(owner)) - histories.offsets[owner]
-    support_last = () if histories.query is None else (~histories.query,)
-    order = np.lexsort((hash_of(seed, draw, histories.user[owner], position), *support_last, owner))
+    key = hash_of(seed, draw, histories.user[owner], position)
+    support_last = np.zeros(len(owner), bool) if histories.query is None else ~histories.query
+    if in_time:
+        support_last = position < num_support[owner]
+        key = np.where(support_last, position.astype(np.uint64), key)
+    order = np.lexsort((key, support_last, owner))
     start = histories.offsets[:-1]
+    support_start = histories.offsets[1:] - num_support if in_time else start + num_query
     num_places = int((num_query + num_support).max(initial=0))
     drawn = draw_negatives(negatives, histories, seed=seed, draw=draw, num_places=num_places)
-    support = _gather(histories, order, position, start + num_query, num_support)
+    support = _gather(histories, order, position, support_start, num_support)
     query = _gather(histories, order, position, start, num_query)
     return TaskBatch(
         support=drawn.beside(support, num_query),

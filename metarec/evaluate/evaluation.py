@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64
 from metarec.evaluate.interval import Interval, paired_interval
 from metarec.evaluate.metric import ALL_METRICS, Metric
 from metarec.evaluate.segments import Segment
-from metarec.schema import FORMAT_VERSION
+from metarec.schema import FORMAT_VERSION, USER_TASKS, TaskWords
 
 Size = int | Literal["all"]
 METRICS = tuple(metric.name for metric in ALL_METRICS)
@@ -38,6 +38,7 @@ class Evaluation:
         metrics: what the third axis holds.
         training_seconds: what fitting each predictor took, where it is known.
         segments: groups of the users to be looked at by themselves.
+        words: what tasks are called where they are no users.
     """
 
     predictors: tuple[str, ...]
@@ -54,6 +55,7 @@ class Evaluation:
     metrics: tuple[Metric, ...] = ALL_METRICS
     training_seconds: Mapping[str, float] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
+    words: TaskWords = USER_TASKS
 
     @property
     def num_draws(self) -> int:

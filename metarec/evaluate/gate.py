@@ -70,5 +70,5 @@ def _reason(evaluation: Evaluation, candidate: str, opponent: str, primary: str,
     return (
         f"{primary} {own:.4f} of {candidate} is not {wanted} the {other:.4f} of {opponent} beyond chance: "
         f"difference {interval.difference:+.4f}, 95 % interval {interval.low:+.4f} to {interval.high:+.4f} over "
-        f"{len(evaluation.users)} users"
+        f"{len(evaluation.users)} {evaluation.words.tasks}"
     )

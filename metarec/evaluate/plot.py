@@ -60,9 +60,11 @@ def draw_curves(evaluation: Evaluation, metric: Metric) -> "Figure":
     median = np.median(evaluation.num_support)
     labels = [f"all\n(median {median:g})" if size == "all" else str(size) for size in evaluation.sizes]
     axes.set_xticks(range(len(labels)), labels)
-    axes.set_xlabel("support ratings of a cold user")
+    axes.set_xlabel(f"support ratings of a cold {evaluation.words.task}")
     axes.set_ylabel(f"{metric.title} ({metric.unit})" if metric.unit else metric.title)
-    axes.set_title(f"{len(evaluation.users)} test users, mean of {evaluation.num_draws} draws", fontsize=10)
+    axes.set_title(
+        f"{len(evaluation.users)} test {evaluation.words.tasks}, mean of {evaluation.num_draws} draws", fontsize=10
+    )
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right center", frameon=False)

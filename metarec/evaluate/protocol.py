@@ -17,7 +17,7 @@ from metarec.evaluate.content import item_content
 from metarec.evaluate.evaluation import Evaluation, Size, mean_defined
 from metarec.evaluate.interval import Interval, paired_interval
 from metarec.evaluate.measure import Measure
-from metarec.schema import Head
+from metarec.schema import USER_TASKS, Head, TaskWords
 from metarec.task import Catalogue, Rows, TaskBatch
 
 __all__ = ["Evaluation", "Interval", "Predict", "evaluate", "paired_interval"]
@@ -41,7 +41,9 @@ def evaluate(
     relevant: float = 4.0,
     candidates: WholeCatalogue | None = None,
     tasks_per_batch: int = 128,
+    in_time: bool = False,
     head_index: int = 0,
+    words: TaskWords = USER_TASKS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
     """Judge predictors on tasks whose query none of them was trained on.
@@ -64,7 +66,9 @@ def evaluate(
         relevant: the lowest rating of an item that a user wants; of plain events every event is one.
         candidates: what held-out ratings are ranked among; None = the held-out ratings of the user alone.
         tasks_per_batch: tasks that a predictor gets at once; it changes no result.
+        in_time: whether supports are what came first, in that order, and queries what came last.
         head_index: which head of targets and predictions `head` is.
+        words: what tasks are called.
         progress: gets a line after each draw.
 
     Raises:
@@ -84,7 +88,7 @@ def evaluate(
         tally.start_draw()
         for indices in _batches_by_length(histories, tasks_per_batch):
             chosen = histories.take(indices)
-            tasks = draw_tasks(chosen, seed=seed, draw=draw, num_query=num_query, negatives=negatives)
+            tasks = draw_tasks(chosen, seed=seed, draw=draw, num_query=num_query, negatives=negatives, in_time=in_time)
             if candidates is not None:
                 tasks = candidates.beside(tasks, chosen)
             curve = [tasks if s == "all" else truncate_support(tasks, s, num_negatives=negatives.num) for s in sizes]
@@ -92,7 +96,7 @@ def evaluate(
         draws.append(mean_defined(tally.values))
         coverage.append(1 - tally.missed.mean(axis=-1))
         tally.end_draw()
-        progress(f"evaluated draw {draw + 1} of {num_draws} on {len(histories)} users")
+        progress(f"evaluated draw {draw + 1} of {num_draws} on {len(histories)} {words.tasks}")
     return Evaluation(
         predictors=tuple(predictors),
         sizes=sizes,
@@ -106,6 +110,7 @@ def evaluate(
         draw_values=np.stack(draws, axis=-1),
         coverage=np.stack(coverage, axis=-1),
         metrics=measure.metrics,
+        words=words,
     )
 
 

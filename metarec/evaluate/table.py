@@ -35,7 +35,7 @@ def _headline(evaluation: Evaluation, size: Size) -> str:
     median = np.median(evaluation.num_support)
     support = f"all support ratings (median {median:g})" if size == "all" else f"{size} support ratings"
     return (
-        f"{len(evaluation.users)} test users, {support}, {evaluation.num_query:g} query ratings, "
+        f"{len(evaluation.users)} test {evaluation.words.tasks}, {support}, {evaluation.num_query:g} query ratings, "
         f"mean of {evaluation.num_draws} draws"
     )
 
@@ -109,8 +109,10 @@ def _segments(evaluation: Evaluation, primary: Metric) -> list[str]:
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
-    short = [(evaluation.num_short(size), size) for size in evaluation.sizes]
-    notes = [f"{count} users have fewer than {size} support ratings; they keep all." for count, size in short if count]
+    short, tasks = [(evaluation.num_short(size), size) for size in evaluation.sizes], evaluation.words.tasks
+    notes = [
+        f"{count} {tasks} have fewer than {size} support ratings; they keep all." for count, size in short if count
+    ]
     notes += _undefined(evaluation)
     return ["", *notes] if notes else []
 
@@ -119,11 +121,12 @@ def _undefined(evaluation: Evaluation) -> list[str]:
     """Who has no value of a metric."""
     precision = f"precision_at_{evaluation.k}"
     has_lists = any(metric.name == precision for metric in evaluation.metrics)
+    tasks = evaluation.words.tasks
     gain, lists = evaluation.num_undefined("ndcg_at_1"), evaluation.num_undefined(precision) if has_lists else 0
     if gain and gain == lists:
-        return [f"{gain} users have no relevant query item; nDCG and the metrics of lists are over the others."]
-    notes = [f"{gain} users have no query target above the lowest; nDCG is over the others."] if gain else []
-    more = [f"{lists} users have no relevant query item; the metrics of lists are over the others."] if lists else []
+        return [f"{gain} {tasks} have no relevant query item; nDCG and the metrics of lists are over the others."]
+    notes = [f"{gain} {tasks} have no query target above the lowest; nDCG is over the others."] if gain else []
+    more = [f"{lists} {tasks} have no relevant query item; the metrics of lists are over the others."] if lists else []
     return notes + more
 
 

@@ -48,6 +48,7 @@ class ValidationTasks:
                 draw=0,
                 num_query=config.task.num_query,
                 negatives=negatives,
+                in_time=config.in_time,
             )
             for start in range(0, len(mine), TASKS_PER_BATCH)
         ]

@@ -56,8 +56,9 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     schedule = schedule_of(config, dataset)
     negatives = Negatives.among_known(catalogue, config.task.num_negatives)
     parts, seed = dataset.parts("train"), config.run.seed
-    builder = BatchBuilder(parts, schedule, config.task, seed, negatives, team.rank, team.world_size)
-    validation = ValidationTasks.draw(dataset, config, negatives, rank=team.rank, world_size=team.world_size)
+    rank, world_size = team.rank, team.world_size
+    builder = BatchBuilder(parts, schedule, config.task, seed, negatives, rank, world_size, config.in_time)
+    validation = ValidationTasks.draw(dataset, config, negatives, rank=rank, world_size=world_size)
     # Validation meets the biases of the test; training users start from biases that hold none of their ratings.
     catalogue = catalogue.to(team.device)
     hooks = Hooks(

@@ -185,6 +185,20 @@ def test_two_shares_that_leave_no_training_user_are_refused():
             ["protocol.name=interest_drift", "protocol.split=x"],
             r"^protocol\.split is 'x'; interest_drift splits by time",
         ),
+        (["protocol.name=item_tasks", "protocol.split=x"], r"^protocol\.split is 'x'; a split divides no item_tasks"),
+        (['protocol.scenarios=["books"]'], r"^protocol\.scenarios is \['books'\]; user_cold knows no scenarios: use"),
+        (
+            ["protocol.name=scenario_transfer", "data.source=tables"],
+            r"^protocol\.name is 'scenario_transfer'; each rating needs a scenario: set tables\.scenario to a column$",
+        ),
+        (
+            ["protocol.name=scenario_transfer", "data.source=movielens-1m"],
+            "^protocol.name is 'scenario_transfer'; the ratings of movielens-1m have no scenario: use tables with a",
+        ),
+        (
+            ["protocol.name=item_tasks", "data.source=tables", "tables.users=u", "tables.user_features.id=numeric"],
+            r"^tables\.user_features\.id is 'numeric'; in item tasks the raters' own field is called so$",
+        ),
         (["protocol.max_ratings=11"], r"^protocol\.max_ratings is 11; use data\.min_ratings \(12\) or more, or 0$"),
         (
             [*NEGATIVES, "protocol.name=item_cold"],
@@ -294,3 +308,21 @@ def test_dataset_and_model_are_named_after_the_source(overrides, dataset, model)
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().inner.lr = 1.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "in_time"),
+    [
+        ([], False),
+        (["protocol.name=item_tasks"], True),
+        (["protocol.name=item_tasks", "data.source=tables"], True),
+        (["protocol.name=item_tasks", "data.source=tables", "tables.timestamp="], False),
+    ],
+)
+def test_supports_are_what_came_first_in_item_tasks_whose_ratings_have_times(overrides, in_time):
+    assert load_config(None, overrides).in_time is in_time
+
+
+def test_models_that_recommend_users_have_a_name_of_their_own():
+    assert load_config(None, ["protocol.name=item_tasks"]).model_name == "metarec-synthetic-item-tasks"
+    assert load_config(None, ["protocol.name=warm"]).model_name == "metarec-synthetic"

@@ -149,7 +149,7 @@ def test_what_is_left_out_is_unknown():
         ({"": 4}, {}, r"item '' is not among .*named like '7', '11', '13'"),
         ({"7": 5.5}, {}, "item '7' has rating 5.5; use 1 to 5"),
         ({"7": float("nan")}, {}, "item '7' has rating nan; use 1 to 5"),
-        ([("7", 5), ("7", 4)], {}, "item '7' is rated 2 times"),
+        ([("7", 5), ("7", 4)], {}, "item '7' has 2 ratings"),
         ({}, {"agee": "25"}, "user feature 'agee' is unknown; this model knows age, tastes, height, survey"),
         ({}, {"height": "tall"}, "user feature 'height' is 'tall'; it takes a finite number"),
         ({}, {"height": "inf"}, "user feature 'height' is 'inf'; it takes a finite number"),
@@ -159,6 +159,20 @@ def test_what_is_left_out_is_unknown():
 def test_a_request_that_cannot_be_met_says_why(learner, ratings, user, message):
     with pytest.raises(RequestError, match=message):
         learner.adapt(ratings, user=user)
+
+
+def test_a_learner_of_item_tasks_speaks_of_users():
+    learner = tiny_learner("protocol.name=item_tasks")
+    best = learner.adapt({"7": 5}, user={"age": "25"}).recommend(k=4)
+    assert {each.item for each in best} == set(ITEMS) - {"7"}
+    with pytest.raises(
+        RequestError, match=r"user 'beta' is not among the 5 users of this model; nearest: '11' \(Beta\)"
+    ):
+        learner.adapt({"beta": 4})
+    with pytest.raises(RequestError, match="user '7' has 2 ratings; give one rating for each user"):
+        learner.adapt([("7", 5), ("7", 4)])
+    with pytest.raises(RequestError, match="k is 5; use 1 to 4, the users without a rating"):
+        learner.adapt({"7": 5}).recommend(k=5)
 
 
 @pytest.mark.parametrize("k", [0, 5])

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from metarec.data.biases import fit_biases
+from metarec.data.biases import fit_biases, fit_head, join_heads, observed_by_head
 from metarec.data.histories import Histories
 
 
@@ -56,3 +56,16 @@ def test_adding_a_constant_to_all_ratings_moves_only_the_offset(shift):
     moved = fit_biases(histories([(u, i, r + shift) for u, i, r in rows], 2), num_items=2)
     np.testing.assert_allclose(moved.item_bias, plain.item_bias, atol=1e-6)
     np.testing.assert_allclose(moved.offset, plain.offset + shift, atol=1e-6)
+
+
+def test_part_by_part_the_biases_are_those_of_all_histories_together():
+    rng = np.random.default_rng(1)
+    rows = [(user, item, float(rng.normal(3))) for user in range(12) for item in rng.permutation(7)[:4]]
+    whole = histories(rows, 12, heads=2)
+    whole = dataclasses.replace(whole, observed=rng.random((len(rows), 2)) < 0.7)
+    parts = [whole.take(np.arange(start, start + 4)) for start in (0, 4, 8)]
+    by_head = zip(*(observed_by_head(part) for part in parts), strict=True)
+    found = join_heads([fit_head(lambda own=own: own, num_items=7) for own in by_head])
+    expected = fit_biases(whole, num_items=7)
+    np.testing.assert_allclose(found.offset, expected.offset, rtol=1e-12)
+    np.testing.assert_allclose(found.item_bias, expected.item_bias, atol=1e-12)

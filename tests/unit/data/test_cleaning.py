@@ -215,3 +215,13 @@ def test_rows_of_a_side_table_without_an_id_or_with_one_that_comes_again_are_put
         (1, "1", "duplicate"),
         (2, None, "the id is"),
     ]
+
+
+def test_where_tasks_go_by_scenario_each_row_needs_one_that_can_be_told_from_the_user():
+    scenarios = pa.array(["films", None, "a @ b", "a@b"])
+    table = raw(["1"] * 4, ["1", "2", "3", "4"], ["3"] * 4)
+    table = table.set_column(table.column_names.index("scenario"), "scenario", scenarios)
+    cleaned = clean_ratings(table, HEADS, file="r.csv", part=0, by_scenario=True)
+    assert cleaned.usable["scenario"].to_pylist() == ["films", "a@b"]
+    assert cleaned.quarantined["reason"].to_pylist() == ["the scenario is missing", "the scenario holds ' @ '"]
+    assert "scenario" not in clean_ratings(table, HEADS, file="r.csv", part=0).usable.column_names

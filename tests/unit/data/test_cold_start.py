@@ -4,12 +4,14 @@ import dataclasses
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.evaluate import evaluate_beside_floors
 from metarec.config import Config, with_values
 from metarec.data.audit import audit, require_clean
 from metarec.data.prepare import prepare
+from metarec.data.tasks import draw_tasks
 from metarec.errors import DataError
 from metarec.schema import SPLITS
 from tests.planted_leaks import replace_column, task_table, violated, with_tasks
@@ -23,7 +25,10 @@ SETTINGS = {
     "protocol.test": 0.2,
     "evaluate.num_draws": 1,
 }
-PROTOCOLS = ("user_cold", "item_cold", "user_and_item_cold", "warm", "interest_drift")
+PROTOCOLS = (
+    *("user_cold", "item_cold", "user_and_item_cold", "warm", "interest_drift"),
+    *("item_tasks", "scenario_transfer"),
+)
 
 
 def settings(root, protocol):
@@ -50,7 +55,7 @@ def test_a_prepared_dataset_keeps_all_its_claims_and_the_floors_can_be_judged_on
     require_clean(checks)
     assert all(check.num_checked for check in checks)
     counts = dataset.manifest["counts"]
-    assert counts["ratings"] + counts["unplaced_ratings"] == counts["rows"]
+    assert counts["ratings"] + counts["unplaced_ratings"] + sum(counts["quarantined"].values()) == counts["rows"]
     evaluation = evaluate_beside_floors(settings(tmp_path, protocol), dataset, {})
     assert evaluation.users.tolist() == dataset.histories("test").user.tolist()
     assert evaluation.value("item + user bias", "all", "mae") < evaluation.value("global mean", "all", "mae") < 2
@@ -99,6 +104,114 @@ def test_a_rating_without_a_time_stops_drift_with_the_count(ray_cluster, tmp_pat
     values = {"data.source": "tables", "data.path": str(tmp_path), "tables.ratings": "ratings.csv"}
     with pytest.raises(DataError, match=r"needs the time of every rating, and 3 of 450 of .* have none"):
         prepare(with_values(settings(tmp_path, "interest_drift"), values), progress=str)
+
+
+def rated_by_time(folder, *, user="user_id", item="item_id", last=""):
+    """A config on 30 users who have rated 15 of 40 items each, one after the other; columns called as they are told."""
+    draw = np.random.default_rng(0)
+    rows = [(user, item) for user in range(30) for item in draw.permutation(40)[:15]]
+    times = [str(time) for time in draw.permutation(len(rows))]
+    times[-1] = times[-1] if last is not None else ""
+    lines = [f"{u},{i},{1 + (u * i) % 5},{time}" for (u, i), time in zip(rows, times, strict=True)]
+    (folder / "ratings.csv").write_text("\n".join([f"{user},{item},rating,timestamp", *lines]))
+    return {"data.source": "tables", "data.path": str(folder), "tables.ratings": "ratings.csv"}
+
+
+def test_item_tasks_are_the_user_tasks_of_a_log_whose_users_are_called_items(ray_cluster, tmp_path):
+    """So every floor, model and algorithm that is right for users is right for items, the other way round."""
+    places = [tmp_path / "plain", tmp_path / "turned"]
+    for place in places:
+        place.mkdir()
+    plain = rated_by_time(places[0])
+    turned = rated_by_time(places[1], user="item_id", item="user_id")
+    of_items = prepare(with_values(settings(places[0], "item_tasks"), plain), progress=str)
+    of_users = prepare(with_values(settings(places[1], "user_cold"), turned), progress=str)
+    for split in SPLITS:
+        assert of_items.tasks(split).equals(of_users.tasks(split))
+    for side in ("user", "item"):
+        assert of_items.table(side).equals(of_users.table(side))
+    assert of_items.manifest["offset"] == of_users.manifest["offset"]
+
+
+def test_the_support_of_an_item_is_its_first_raters(dataset_of):
+    dataset = dataset_of("item_tasks")
+    assert dataset.manifest["protocol"]["in_time"]
+    histories = dataset.histories("test")
+    batch = draw_tasks(histories, seed=0, draw=0, num_query=3, in_time=True)
+    tables = dataset.tasks("test").to_pylist()
+    for task, rows in enumerate(tables):
+        times = dict(zip(rows["item"], rows["timestamp"], strict=True))
+        support, query = (r.item[task][r.mask[task]].tolist() for r in (batch.support, batch.query))
+        assert [times[rater] for rater in support] == sorted(times.values())[:-3]
+        assert {times[rater] for rater in query} == set(sorted(times.values())[-3:])
+
+
+def test_without_times_the_raters_of_an_item_are_drawn(ray_cluster, tmp_path):
+    config = with_values(settings(tmp_path, "item_tasks"), rated_by_time(tmp_path) | {"tables.timestamp": ""})
+    dataset = prepare(config, progress=str)
+    assert not config.in_time
+    assert not dataset.manifest["protocol"]["in_time"]
+    assert not [check for check in audit(dataset) if "order of time" in check.claim]
+
+
+def test_one_rating_without_a_time_stops_item_tasks_with_both_remedies(ray_cluster, tmp_path):
+    values = rated_by_time(tmp_path, last=None)
+    with pytest.raises(DataError, match=r"and 1 of 450 of .* have none; give them, or set tables\.timestamp to ''"):
+        prepare(with_values(settings(tmp_path, "item_tasks"), values), progress=str)
+
+
+def test_too_few_raters_of_an_item_are_put_aside_as_they_were_read(ray_cluster, tmp_path):
+    values = rated_by_time(tmp_path) | {"data.min_ratings": 10, "task.num_query": 3}
+    dataset = prepare(with_values(settings(tmp_path, "item_tasks"), values), progress=str)
+    aside = pq.read_table(f"{dataset.uri}/quarantine")
+    assert set(aside["reason"].to_pylist()) == {"the item has too few usable ratings"}
+    assert dataset.manifest["counts"]["left_out_users"] == len(set(aside["item"].to_pylist()))
+    assert not set(aside["item"].to_pylist()) & set(dataset.user_ids())
+    assert set(aside["user"].to_pylist()) <= set(dataset.item_ids())
+
+
+def test_a_user_has_one_task_in_each_scenario_with_the_users_own_features(dataset_of):
+    """The scenario of a synthetic rating is the decade of its item."""
+    dataset = dataset_of("scenario_transfer")
+    users, items = dataset.table("user"), dataset.table("item")
+    decade = dataset.schema.item_fields[-1]
+    assert decade.name == "decade"
+    trained = dataset.manifest["protocol"]["scenarios"]["train"]
+    assert list(decade.vocabulary) == trained
+    known = [None, *decade.vocabulary]
+    for split in SPLITS:
+        for task in dataset.tasks(split).to_pylist():
+            scenario = users["scenario"][task["user"]].as_py()
+            found = {known[items["feature.decade"][item].as_py()[0]] for item in task["item"]}
+            assert found == {scenario if scenario in trained else None}
+    who = [text.rpartition(" @ ")[0] for text in users["id"].to_pylist()]
+    ages = set(zip(who, map(tuple, users["feature.age"].to_pylist()), strict=True))
+    assert len(ages) == len(set(who)) < len(who)
+
+
+def test_a_task_of_a_held_out_scenario_in_training_is_found(dataset_of, tmp_path):
+    clean = dataset_of("scenario_transfer")
+    test = task_table(clean, "test")
+    moved = pa.concat_tables([task_table(clean, "train"), test.slice(0, 1)])
+    claims = violated(with_tasks(clean, tmp_path, train=moved, test=test.slice(1)))
+    assert "no test scenario has a training task" in claims
+    assert [claim for claim in claims if claim.startswith("the scenarios of train are those")]
+
+
+def test_a_cold_item_whose_task_is_trained_on_is_found(dataset_of, tmp_path):
+    clean = dataset_of("item_tasks")
+    moved = pa.concat_tables([task_table(clean, "train"), task_table(clean, "test").slice(0, 1)])
+    claims = violated(with_tasks(clean, tmp_path, train=moved))
+    assert "no item stands in two splits" in claims
+    assert "no test item has a training rating" in claims
+
+
+@pytest.mark.parametrize("late", [2**40, None])
+def test_a_rater_who_stands_before_an_earlier_one_is_found(dataset_of, tmp_path, late):
+    clean = dataset_of("item_tasks")
+    table = with_list(task_table(clean, "test"), "timestamp", lambda times: [late, *times[1:]])
+    claims = violated(with_tasks(clean, tmp_path, test=table))
+    assert claims == ["the raters of each test item stand in order of time, so that its first are its support"]
 
 
 def test_tasks_beyond_the_longest_are_left_out_and_counted(dataset_of, ray_cluster, tmp_path):

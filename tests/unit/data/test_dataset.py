@@ -50,11 +50,15 @@ def test_an_item_without_a_training_rating_has_no_id_of_its_own_and_no_bias(data
         assert known or catalogue.item_bias[item, 0] == 0
 
 
-def test_a_damaged_task_file_is_refused_by_name(dataset):
+def flip_a_bit(content):
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, lambda content: content[:-1], lambda content: content[:100]])
+def test_a_damaged_task_file_is_refused_by_name(dataset, damage):
     (part,) = dataset.parts("test")
-    content = bytearray(storage.read_bytes(part.uri))
-    content[len(content) // 2] ^= 1
-    storage.write_bytes(part.uri, bytes(content))
+    storage.write_bytes(part.uri, damage(storage.read_bytes(part.uri)))
     with pytest.raises(StorageError, match=r"test/part-00000\.parquet is damaged"):
         read_part(part)
 

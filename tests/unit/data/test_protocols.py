@@ -1,10 +1,12 @@
 """Rules on ratings whose places can be written down."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from metarec.config import ProtocolConfig
-from metarec.data.protocols import Agreement, Drift, HeldOut, Ratings, Rule, make_rule, require_every_split
+from metarec.data.protocols import make_rule, require_every_split
+from metarec.data.rules import Agreement, Drift, HeldOut, Ratings, Rule
 from metarec.errors import DataError
 from metarec.schema import SPLITS
 
@@ -14,7 +16,8 @@ EVERYTHING = Ratings(np.repeat(np.arange(USERS), ITEMS), np.tile(np.arange(ITEMS
 
 def rule(name, times=EVERYTHING.time, num_users=USERS, **settings):
     protocol = ProtocolConfig(name=name, **settings)
-    return make_rule(protocol, num_users=num_users, num_items=ITEMS, ready=None, times=lambda: times)
+    users = pa.array([str(user) for user in range(num_users)])
+    return make_rule(protocol, users=users, num_items=ITEMS, ready=None, times=lambda: times)
 
 
 def chosen(places, split, values):
@@ -87,7 +90,47 @@ def test_a_cut_off_that_leaves_nothing_on_one_side_is_refused(cutoff, train, aft
         rule("interest_drift", np.arange(10), cutoff=cutoff, validation=0.1)
 
 
-@pytest.mark.parametrize("made", [Agreement({}), HeldOut(0.1, 0.1, 0), Drift(2, 1)])
+def test_of_item_tasks_the_tasks_are_divided_as_users_are():
+    assert (rule("item_tasks", seed=3).sides[0] == rule("user_cold", seed=3).sides[0]).all()
+
+
+SCENARIOS = pa.array([f"{user} @ {name}" for user in "xy" for name in ("books", "films", "games", "music")])
+
+
+def transfer(users=SCENARIOS, **settings):
+    protocol = ProtocolConfig(name="scenario_transfer", **settings)
+    return make_rule(protocol, users=users, num_items=ITEMS, ready=None, times=lambda: EVERYTHING.time)
+
+
+def test_the_tasks_of_a_named_scenario_are_tested_on_and_none_of_it_is_trained_on():
+    made = transfer(scenarios=("films",))
+    assert made.by_split()["test"] == ["films"]
+    assert [len(made.by_split()[split]) for split in SPLITS] == [2, 1, 1]
+    tasks = np.arange(8)
+    places = made(Ratings(tasks, tasks, tasks))
+    assert np.flatnonzero(places["test"].chosen).tolist() == [1, 5]
+    assert (sum(place.chosen.astype(int) for place in places.values()) == 1).all()
+
+
+def test_scenarios_that_are_not_named_are_held_out_by_seed_one_at_least():
+    found = [transfer(seed=seed).by_split() for seed in range(20)]
+    assert {len(by["test"]) for by in found} == {len(by["validation"]) for by in found} == {1}
+    assert {by["test"][0] for by in found} == {"books", "films", "games", "music"}
+    assert transfer(seed=5).by_split() == found[5]
+    assert len(transfer(test=0.5).by_split()["test"]) == 2
+
+
+def test_a_scenario_that_nobody_has_a_task_in_is_refused_beside_those_that_there_are():
+    with pytest.raises(DataError, match=r"names 'cars', in which nobody .* are 'books', 'films', 'games', 'music'"):
+        transfer(scenarios=("films", "cars"))
+
+
+def test_scenarios_that_leave_none_to_train_on_are_refused():
+    with pytest.raises(DataError, match=r"leaves 0 of 2 scenarios \('films', 'games'\) to train on, with 1 to test"):
+        transfer(pa.array(["x @ films", "x @ games"]))
+
+
+@pytest.mark.parametrize("made", [Agreement({}), HeldOut(0.1, 0.1, 0), Drift(2, 1), transfer()])
 def test_every_rule_keeps_the_contract(made):
     assert isinstance(made, Rule)
 

@@ -114,6 +114,16 @@ def test_a_missing_file_and_one_that_is_no_parquet_are_refused_by_name(folder):
         read_ready_split(str(folder / "split.parquet"), "user_cold", users=pa.array(["1"]), items=pa.array(["1"]))
 
 
+def test_a_flipped_bit_in_a_page_of_the_split_is_refused_by_name(folder):
+    place, ids = folder / "split.parquet", pa.array([str(index) for index in range(USERS)])
+    pq.write_table(pq.read_table(place), place, write_page_checksum=True)
+    content = place.read_bytes()
+    start = pq.ParquetFile(place).metadata.row_group(0).column(0).data_page_offset + 200
+    place.write_bytes(content[:start] + bytes([content[start] ^ 1]) + content[start + 1 :])
+    with pytest.raises(DataError, match=r"cannot read .*split\.parquet as Parquet.*check protocol\.split"):
+        read_ready_split(str(place), "user_cold", users=ids, items=ids)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "num_users"), [("user_cold", 668), ("item_cold", 2863), ("user_and_item_cold", 723)]

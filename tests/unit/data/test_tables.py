@@ -69,6 +69,13 @@ def test_further_heads_are_read_from_their_columns(tmp_path, name):
     assert [value and int(value) for value in rows["target.purchase"].to_pylist()] == [1, None, 0]
 
 
+@pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
+def test_the_scenario_of_a_rating_is_read_from_its_column(tmp_path, name):
+    write(tmp_path, name, {**RATINGS, "market": [49, 33, None]})
+    assert read(source(tmp_path, ratings=name, scenario="market"))["scenario"].to_pylist() == ["49", "33", None]
+    assert read(source(tmp_path, ratings=name))["scenario"].to_pylist() == [None] * 3
+
+
 def test_events_may_have_further_heads(tmp_path):
     write(tmp_path, "views.parquet", {"user_id": ["u"], "item_id": ["i"], "bought": [0]})
     reader = source(tmp_path, ratings="views.parquet", rating="", timestamp="", heads={"purchase": "bought"})
@@ -254,6 +261,10 @@ def test_the_check_before_the_work_looks_at_the_ratings_and_at_both_sides(tmp_pa
     check_source(config)
     refusal(lambda: check_source(with_values(config, {"tables.title": "name"})), "items.csv has no column 'name'")
     refusal(lambda: check_source(with_values(config, {"tables.user": "who"})), "no column 'who' (tables.user)")
+    transfer = with_values(config, {"protocol.name": "scenario_transfer", "tables.scenario": "market"})
+    refusal(
+        lambda: check_source(transfer), "ratings.parquet has no column 'market' (tables.scenario)", "its columns are"
+    )
     refusal(lambda: check_source(with_values(config, {"data.path": ""})), "data.path is empty")
 
 

@@ -162,3 +162,37 @@ def test_task_seeds_are_not_negative_and_differ():
     seeds = draw_tasks(make_histories(*[3] * 500), seed=0, draw=0, num_query=2).task_seed
     assert (seeds >= 0).all()
     assert len(seeds.unique()) == 500
+
+
+def test_in_time_the_first_rows_are_the_support_in_order_and_the_last_are_the_query():
+    for draw in range(3):
+        batch = draw_tasks(make_histories(7, 3), seed=draw, draw=draw, num_query=2, in_time=True)
+        assert batch.support.position[0].tolist() == [0, 1, 2, 3, 4]
+        assert batch.support.position[1][batch.support.mask[1]].tolist() == [0]
+        assert sorted(batch.query.position[0].tolist()) == [5, 6]
+        assert truncate_support(batch, 2).support.position[0].tolist() == [0, 1]
+
+
+@given(sizes, seeds, st.integers(0, 50))
+def test_in_time_a_training_support_is_what_came_first_and_every_query_row_is_later(lengths, seed, epoch):
+    histories = make_histories(*lengths)
+    drawn = draw_training_tasks(histories, seed=seed, epoch=epoch, task=TASK, in_time=True)
+    for index, (support, query, _) in enumerate(tasks_of(drawn)):
+        assert support == history_rows(histories, index)[: len(support)]
+        assert all(position >= len(support) for position, *_ in query)
+        assert len(set(query)) == len(query) == min(lengths[index] - len(support), TASK.max_query)
+
+
+def test_in_time_training_supports_still_meet_every_size():
+    batch = draw_training_tasks(make_histories(*[20] * 300), seed=0, epoch=0, task=TASK, in_time=True)
+    assert set(batch.support.mask.sum(1).tolist()) == set(range(7))
+
+
+@pytest.mark.parametrize("redraw", [True, False])
+def test_each_epoch_draws_anew_exactly_where_it_is_told_to(redraw):
+    """Five epochs of a history of 20 rows: five tasks, or one."""
+    task = TaskConfig(num_query=2, max_query=5, max_support=6, redraw=redraw)
+    drawn = [str(tasks_of(draw_training_tasks(make_histories(20), seed=1, epoch=e, task=task))) for e in range(5)]
+    assert len(set(drawn)) == (5 if redraw else 1)
+    anew = draw_training_tasks(make_histories(20), seed=1, epoch=0, task=TASK)
+    assert drawn[0] == str(tasks_of(anew))

@@ -9,9 +9,11 @@ from metarec.data.histories import Histories
 from metarec.data.negatives import Negatives
 from metarec.errors import TrainingError
 from metarec.evaluate.evaluation import METRICS
+from metarec.evaluate.gate import judge
 from metarec.evaluate.protocol import evaluate
-from metarec.schema import Head
-from metarec.task import Catalogue
+from metarec.evaluate.table import render_table
+from metarec.schema import Head, TaskWords
+from metarec.task import Catalogue, Rows
 
 HEAD = Head("rating", 1.0, 5.0)
 CATALOGUE = Catalogue({}, {}, torch.tensor([3.0]), torch.zeros(1000, 1))
@@ -199,3 +201,35 @@ def test_json_holds_every_figure_and_no_user(ragged):
     assert figures["log_loss"] is None
     assert document["num_users"] == 40
     assert document["num_short"]["3"] == 2
+
+
+def test_in_time_every_size_of_support_is_what_came_first_and_the_last_ratings_are_asked_for():
+    """Each user rates items 0, 1, 2, … in that order."""
+    seen = []
+
+    def watch(catalogue, batch):
+        seen.extend((s.item[s.mask].tolist(), sorted(q.item[q.mask].tolist())) for s, q in _tasks(batch))
+        return torch.full_like(batch.query.target, 3.0)
+
+    run({"watch": watch}, histories_of([1.0] * 9), num_query=4, num_draws=2, in_time=True)
+    query = [5, 6, 7, 8]
+    assert seen == [([], query), ([0], query), ([0, 1, 2], query), ([0, 1, 2, 3, 4], query)] * 2
+
+
+def _tasks(batch):
+    return [
+        (Rows(*(leaf[task] for leaf in batch.support)), Rows(*(leaf[task] for leaf in batch.query)))
+        for task in range(batch.num_tasks)
+    ]
+
+
+def test_the_table_and_the_verdict_call_tasks_by_what_they_are_of():
+    histories = histories_of([1.0] * 7, [5.0] * 8)
+    result = run({"three": constant(3.0), "four": constant(4.0)}, histories, words=TaskWords.of("item_tasks"))
+    table = render_table(result)
+    assert table.startswith("2 test items, ")
+    assert "2 items have fewer than" in render_table(
+        run({"a": constant(1.0)}, histories, num_query=6, words=result.words)
+    )
+    verdict = judge(result, candidate="four", opponents=["three"], primary="mae", num_resamples=100)
+    assert verdict.reasons[0].endswith("over 2 items")
