@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from jobs import command
 from jobs.command import say
 from jobs.evaluate import evaluate_beside_floors, figures_of, report_files
+from metarec import storage
 from metarec.config import Config, with_values
 from metarec.errors import StorageError, TrackingError
 from metarec.train.run import RunFolder, keeping_status, locked, name_run, open_run

@@ -256,7 +256,7 @@ def check_replaceable(uri: str) -> None:
             stream.write(b"probe")
         filesystem.delete_file(probe)
     except OSError as error:
-        raise StorageError(f"cannot write {uri}: {_reason(error)}; name a file in another folder") from error
+        raise _failed("write", uri, error, "; name a file in another folder") from error
 
 
 @functools.lru_cache(maxsize=1024)

@@ -103,7 +103,7 @@ def test_users_keep_their_places_whatever_the_size_of_batches(learner, monkeypat
     ("ratings", "k", "sentence"),
     [
         ({"7": 6}, 1, "item '7' has rating 6; use 1 to 5"),
-        ([("7", 3), ("7", 4)], 1, "item '7' is rated 2 times"),
+        ([("7", 3), ("7", 4)], 1, "item '7' has 2 ratings"),
         ({"7": 3}, 0, "k is 0; use 1 or more"),
     ],
 )
