@@ -7,6 +7,8 @@ name          total loss of the rows                                            
 ============= ======================================================================== =========== ==================
 squared       Σ_i (s_i - y_i)²                                                         n            s
 absolute      Σ_i \\|s_i - y_i\\|                                                        n            s
+absolute_     Σ_i \\|s_i - y_i\\| + 2 (s_i - y_i)²                                        n            s
+squared
 cross_entropy Σ_i softplus(s_i) - z_i s_i,  z_i = (y_i - low) / (high - low)           n            low + (high - low)
                                                                                                     · sigmoid(s)
 pairwise      n · mean over pairs with y_i > y_j of softplus(s_j - s_i)                n, 0 if all  s (order alone)
@@ -89,6 +91,11 @@ def _absolute(scores: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor,
     return torch.where(observed, scores - target, 0.0).abs().sum(), observed.sum()
 
 
+def _absolute_squared(scores: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    error = torch.where(observed, scores - target, 0.0)
+    return (error.abs() + 2 * error.square()).sum(), observed.sum()
+
+
 def _cross_entropy(scores: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(observed, F.softplus(scores) - target * scores, 0.0).sum(), observed.sum()
 
@@ -110,4 +117,6 @@ def _softmax(scores: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, 
     return -(shares * torch.where(observed, log_chance, 0.0)).sum() * count, count
 
 
-_TERMS: dict[str, Terms] = dict(zip(LOSSES, (_squared, _absolute, _cross_entropy, _pairwise, _softmax), strict=True))
+_TERMS: dict[str, Terms] = dict(
+    zip(LOSSES, (_squared, _absolute, _absolute_squared, _cross_entropy, _pairwise, _softmax), strict=True)
+)

@@ -5,7 +5,7 @@ same for all and stands in `recommender.py`.
 """
 
 import itertools
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -68,6 +68,13 @@ class Layered(Protocol):
     def linear_layers(self) -> list[str]:
         """The names of the layers within the network, in order; none where `flat` is the first part as well."""
         ...
+
+
+@runtime_checkable
+class Additive(Protocol):
+    """A network in which an item is one vector, the sum of the vectors of its fields."""
+
+    adds_item_fields: Literal[True]
 
 
 def hidden_layers(width: int, hidden: tuple[int, ...]) -> nn.Sequential:

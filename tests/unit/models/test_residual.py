@@ -1,5 +1,7 @@
 """The item + user bias that a model starts from, by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -55,6 +57,10 @@ def test_the_user_bias_is_the_damped_mean_of_what_item_bias_leaves_over(target, 
     support = support_of(target)
     biases = user_bias(query_context(support, 2), base_of(*items), damping=2.0)
     assert biases.flatten().tolist() == pytest.approx([bias, bias], abs=1e-15)
+
+
+def test_an_endless_damping_never_believes_a_bias():
+    assert user_bias(query_context(support_of([5.0]), 1), base_of(0), damping=math.inf).item() == 0.0
 
 
 def test_a_support_row_sees_the_others_alone():
