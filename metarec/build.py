@@ -196,7 +196,9 @@ def _objective(text: str, name: str, config: Config, schema: Schema) -> Objectiv
         raise ConfigError(f"{name} is {text!r}; name one loss, or one for each of {described}")
     if len(weights) not in (0, len(heads)):
         raise ConfigError(f"model.head_weights is {list(weights)}; give one for each of {described}")
-    return Objective(losses * (len(heads) // len(losses)), heads, weights or (1.0,) * len(heads))
+    return Objective(
+        losses * (len(heads) // len(losses)), heads, weights or (1.0,) * len(heads), config.outer.squared_weight
+    )
 
 
 def select_parameters(patterns: str, model: Recommender) -> list[str]:

@@ -335,6 +335,8 @@ class OuterConfig:
     """What meta-training lowers on the query: `absolute` aims at MAE, `squared` at RMSE,
     `absolute_squared` at both, `cross_entropy` at events, `pairwise` and `softmax` at the order of a task's rows. One
     name, or one for each head between spaces."""
+    squared_weight: float = 2.0
+    """absolute_squared: what the square of an error counts beside its absolute value."""
     weight_decay: float = 0.0
     """Decoupled weight decay of the outer optimiser."""
     epochs: int = 12
@@ -347,6 +349,7 @@ class OuterConfig:
     def __post_init__(self) -> None:
         _require(self.lr > 0, "outer.lr", self.lr, "use a number above 0")
         _require_losses("outer.loss", self.loss)
+        _require(self.squared_weight > 0, "outer.squared_weight", self.squared_weight, "use a number above 0")
         _require(self.weight_decay >= 0, "outer.weight_decay", self.weight_decay, "use 0 or more")
         _require(self.epochs >= 1, "outer.epochs", self.epochs, "use 1 or more")
         _require(self.clip > 0, "outer.clip", self.clip, "use a number above 0")
