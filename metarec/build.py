@@ -1,12 +1,14 @@
 """From a config to objects: the only place that knows the models and the algorithms by name."""
 
 import fnmatch
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from metarec.algorithms.alpaca import Alpaca
 from metarec.algorithms.fine_tuned import FineTuned
 from metarec.algorithms.imaml import Imaml
 from metarec.algorithms.inner_loop import InnerLoop
@@ -74,7 +76,7 @@ network."""
 
 HEADS: dict[str, Callable[[ModelConfig, tuple[int, ...], int], nn.Module]] = {
     "multi_task": lambda model, widths, num_heads: Towers(
-        widths, num_heads, hidden=model.tower, zero=model.residual == "bias"
+        widths, num_heads, hidden=model.tower, zero=model.residual != "none"
     ),
 }
 """For models whose head is not linear: settings, the widths of the embedding's parts, the number of heads → a head."""
@@ -105,6 +107,12 @@ ALGORITHMS: dict[str, Callable[[Config, InnerLoop, Objective, FieldRecommender],
     ),
     "ridge": lambda config, loop, outer, model: Ridge(
         outer=outer, width=model.embedding_width, ridge=config.algorithm.ridge
+    ),
+    "alpaca": lambda config, loop, outer, model: Alpaca(
+        outer=outer,
+        width=model.embedding_width,
+        penalty=config.algorithm.ridge,
+        decision_width=config.algorithm.latent_width,
     ),
     "prototypical": lambda config, loop, outer, model: Prototypical(outer=outer),
     "matching": lambda config, loop, outer, model: Matching(
@@ -162,8 +170,8 @@ def _build_model(config: Config, schema: Schema) -> FieldRecommender:
         head=head,
         num_heads=num_heads,
         context_width=settings.context_width,
-        residual=settings.residual == "bias",
-        user_bias_damping=settings.user_bias_damping,
+        residual=settings.residual != "none",
+        user_bias_damping=settings.user_bias_damping if settings.residual == "bias" else math.inf,
     )
 
 
@@ -188,7 +196,9 @@ def _objective(text: str, name: str, config: Config, schema: Schema) -> Objectiv
         raise ConfigError(f"{name} is {text!r}; name one loss, or one for each of {described}")
     if len(weights) not in (0, len(heads)):
         raise ConfigError(f"model.head_weights is {list(weights)}; give one for each of {described}")
-    return Objective(losses * (len(heads) // len(losses)), heads, weights or (1.0,) * len(heads))
+    return Objective(
+        losses * (len(heads) // len(losses)), heads, weights or (1.0,) * len(heads), config.outer.squared_weight
+    )
 
 
 def select_parameters(patterns: str, model: Recommender) -> list[str]:

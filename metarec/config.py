@@ -30,7 +30,7 @@ def _require(claim: bool, name: str, value: object, expected: str) -> None:
         raise ConfigError(f"{name} is {value!r}; {expected}")
 
 
-LOSSES = ("squared", "absolute", "cross_entropy", "pairwise", "softmax")
+LOSSES = ("squared", "absolute", "absolute_squared", "cross_entropy", "pairwise", "softmax")
 """The objectives that `inner.loss` and `outer.loss` name."""
 RANKING_LOSSES = ("pairwise", "softmax")
 """Those of them whose scores tell an order and nothing else."""
@@ -255,8 +255,9 @@ class ModelConfig:
     """What an error in each head counts, in the order of the heads; empty = 1 each."""
     warm_start_rank: int = 10
     """Dimensions of item id embeddings that start as factors of a matrix factorisation; 0 = none, at most the width."""
-    residual: Literal["bias", "none"] = "bias"
-    """`bias`: predict what item bias and the user's own bias leave over, so that untrained it is the bias floor."""
+    residual: Literal["bias", "item", "none"] = "bias"
+    """`bias`: predict what item bias and the user's own bias leave over, so that untrained it is the bias floor;
+    `item`: what item bias alone leaves over, for algorithms that find the user's bias themselves."""
     user_bias_damping: float = 5.0
     """With residual = bias: how many ratings at the mean are added before a user's bias is believed."""
 
@@ -297,11 +298,11 @@ class AlgorithmConfig:
     cg_steps: int = 10
     """imaml: conjugate gradient steps that solve for the implicit meta-gradient."""
     ridge: float = 10.0
-    """ridge: the penalty λ that the closed-form head starts from; it is learned."""
+    """ridge, alpaca: the penalty λ that the closed-form head starts from; it is learned, by alpaca for each input."""
     full_context: bool = False
     """matching: whether support and query embeddings are refined in the light of the whole support."""
     latent_width: int = 32
-    """neural_process: width of what it keeps of a task's support."""
+    """neural_process: width of what it keeps of a task's support; alpaca: of its decision's hidden layer."""
 
     def __post_init__(self) -> None:
         _require(self.adapt.strip() != "", "algorithm.adapt", self.adapt, "name at least one pattern, such as '*'")
@@ -347,8 +348,11 @@ class OuterConfig:
     lr: float = 0.003
     """Learning rate of the outer optimiser (AdamW)."""
     loss: str = "absolute"
-    """What meta-training lowers on the query: `absolute` aims at MAE, `squared` at RMSE, `cross_entropy` at events,
-    `pairwise` and `softmax` at the order of a task's rows. One name, or one for each head between spaces."""
+    """What meta-training lowers on the query: `absolute` aims at MAE, `squared` at RMSE,
+    `absolute_squared` at both, `cross_entropy` at events, `pairwise` and `softmax` at the order of a task's rows. One
+    name, or one for each head between spaces."""
+    squared_weight: float = 2.0
+    """absolute_squared: what the square of an error counts beside its absolute value."""
     weight_decay: float = 0.0
     """Decoupled weight decay of the outer optimiser."""
     epochs: int = 12
@@ -361,6 +365,7 @@ class OuterConfig:
     def __post_init__(self) -> None:
         _require(self.lr > 0, "outer.lr", self.lr, "use a number above 0")
         _require_losses("outer.loss", self.loss)
+        _require(self.squared_weight > 0, "outer.squared_weight", self.squared_weight, "use a number above 0")
         _require(self.weight_decay >= 0, "outer.weight_decay", self.weight_decay, "use 0 or more")
         _require(self.epochs >= 1, "outer.epochs", self.epochs, "use 1 or more")
         _require(self.clip > 0, "outer.clip", self.clip, "use a number above 0")

@@ -7,6 +7,8 @@ name          total loss of the rows                                            
 ============= ======================================================================== =========== ==================
 squared       Σ_i (s_i - y_i)²                                                         n            s
 absolute      Σ_i \\|s_i - y_i\\|                                                        n            s
+absolute_     Σ_i \\|s_i - y_i\\| + 2 (s_i - y_i)²                                        n            s
+squared
 cross_entropy Σ_i softplus(s_i) - z_i s_i,  z_i = (y_i - low) / (high - low)           n            low + (high - low)
                                                                                                     · sigmoid(s)
 pairwise      n · mean over pairs with y_i > y_j of softplus(s_j - s_i)                n, 0 if all  s (order alone)
@@ -25,7 +27,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from metarec.config import LOSSES
 from metarec.schema import Head
 
 Terms = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -41,13 +42,17 @@ class Objective:
         names: one of `LOSSES` for each head.
         heads: with their scales.
         weights: what each head's loss counts; above 0.
+        squared_weight: c of `absolute_squared`; above 0.
     """
 
-    def __init__(self, names: Sequence[str], heads: Sequence[Head], weights: Sequence[float]) -> None:
+    def __init__(
+        self, names: Sequence[str], heads: Sequence[Head], weights: Sequence[float], squared_weight: float = 2.0
+    ) -> None:
         assert len(names) == len(heads) == len(weights)
         self.names = tuple(names)
         self.heads = tuple(heads)
         self.weights = tuple(weights)
+        self.squared_weight = squared_weight
 
     def __call__(
         self,
@@ -66,7 +71,7 @@ class Objective:
             labels = torch.where(observed[:, column], target[:, column], 0.0)  # 0 * NaN would be a gradient of NaN
             if name == "cross_entropy":
                 labels = (labels - head.low) / (head.high - head.low)
-            head_total, head_count = _TERMS[name](scores[:, column], labels, observed[:, column])
+            head_total, head_count = self._terms(name, scores[:, column], labels, observed[:, column])
             total, count = total + weight * head_total, count + head_count
         return total / (count + damping).clamp(min=1)
 
@@ -79,6 +84,13 @@ class Objective:
             for name, head, column in zip(self.names, self.heads, scores.unbind(-1), strict=True)
         ]
         return torch.stack(columns, dim=-1)
+
+    def _terms(self, name: str, scores: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """The total loss of one head's rows, and what it counts."""
+        if name == "absolute_squared":
+            (absolute, count), (squared, _) = (each(scores, target, observed) for each in (_absolute, _squared))
+            return absolute + self.squared_weight * squared, count
+        return _TERMS[name](scores, target, observed)
 
 
 def _squared(scores: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,4 +122,10 @@ def _softmax(scores: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, 
     return -(shares * torch.where(observed, log_chance, 0.0)).sum() * count, count
 
 
-_TERMS: dict[str, Terms] = dict(zip(LOSSES, (_squared, _absolute, _cross_entropy, _pairwise, _softmax), strict=True))
+_TERMS: dict[str, Terms] = {
+    "squared": _squared,
+    "absolute": _absolute,
+    "cross_entropy": _cross_entropy,
+    "pairwise": _pairwise,
+    "softmax": _softmax,
+}

@@ -57,7 +57,7 @@ class Ridge(nn.Module):
         """The weights that fit one task's support."""
         del seed
         rated = rated_vectors(model, support)
-        inputs = _with_one(rated.vectors)
+        inputs = with_one(rated.vectors)
         rest = rated.rest - inputs @ self.prior.mT
         own = ridge_solution(inputs, rest, rated.observed, self.log_ridge.exp())
         return RidgeState(self.prior + own, support)
@@ -65,7 +65,7 @@ class Ridge(nn.Module):
     def predict(self, model: Recommender, state: RidgeState, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """base + w·[z, 1] of one task's query rows."""
         vectors, base = query_vectors(model, state.support, encoded)
-        return base + _with_one(vectors) @ state.weights.mT
+        return base + with_one(vectors) @ state.weights.mT
 
     def linear_head(self, state: RidgeState) -> tuple[Float[Tensor, "*tasks heads inputs"], Examples]:
         """A user's own head, and the support."""
@@ -106,6 +106,11 @@ def ridge_solution(
     return solution.squeeze(-1)
 
 
+def with_one(vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "rows inputs"]:
+    """x = [z, 1] of rows."""
+    return F.pad(vectors, (0, 1), value=1.0)
+
+
 def _solve(
     gram: Float[Tensor, "heads size size"], penalty: Float[Tensor, " heads"], wanted: Float[Tensor, "heads size 1"]
 ) -> Float[Tensor, "heads size 1"]:
@@ -113,7 +118,3 @@ def _solve(
     diagonal = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     factor, failed = torch.linalg.cholesky_ex(gram + penalty[:, None, None] * diagonal)
     return torch.where((failed == 0)[:, None, None], torch.cholesky_solve(wanted, factor), torch.nan)
-
-
-def _with_one(vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "rows inputs"]:
-    return F.pad(vectors, (0, 1), value=1.0)

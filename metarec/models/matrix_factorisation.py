@@ -14,6 +14,8 @@ Koren, Bell, Volinsky: "Matrix Factorization Techniques for Recommender Systems"
 over features: Kula, "Metadata Embeddings for User and Item Cold-start Recommendations" (LightFM, 2015).
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -30,6 +32,8 @@ class MatrixFactorisation(nn.Module):
         width: the length of each field's vector, and so of p and q.
         item_bias: whether the item's bias is predicted here.
     """
+
+    adds_item_fields: Literal[True] = True
 
     def __init__(self, num_user_fields: int, num_item_fields: int, width: int, *, item_bias: bool) -> None:
         super().__init__()

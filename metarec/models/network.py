@@ -5,7 +5,7 @@ same for all and stands in `recommender.py`.
 """
 
 import itertools
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -83,6 +83,13 @@ class Factorised(Protocol):
     ) -> tuple[Float[Tensor, "tasks heads factors"], Float[Tensor, "tasks heads"]]:
         """a and c of weights·embedding = a·factors + c, for users with these vectors of fields."""
         ...
+
+
+@runtime_checkable
+class Additive(Protocol):
+    """A network in which an item is one vector, the sum of the vectors of its fields."""
+
+    adds_item_fields: Literal[True]
 
 
 def hidden_layers(width: int, hidden: tuple[int, ...]) -> nn.Sequential:

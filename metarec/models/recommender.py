@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from metarec.contracts import Context, Examples, LayerStack, Weights, query_context, support_context
 from metarec.models.features import PairEncoder
-from metarec.models.network import Factorised, Inputs, Layered, Network, Support
+from metarec.models.network import Additive, Factorised, Inputs, Layered, Network, Support
 from metarec.models.residual import item_base, user_bias
 from metarec.schema import ID
 from metarec.task import Catalogue, Rows, TaskBatch
@@ -67,7 +67,7 @@ class FieldRecommender(nn.Module):
         num_heads: how many things it predicts.
         context_width: the length of the context vector; 0 = none.
         residual: whether to predict what item bias and the user's own bias leave over.
-        user_bias_damping: with residual, ratings at the mean before the user's bias is believed.
+        user_bias_damping: with residual, ratings at the mean before the user's bias is believed; infinite = never.
     """
 
     def __init__(
@@ -205,6 +205,9 @@ class FieldRecommender(nn.Module):
     def load_item_vectors(self, catalogue: Catalogue, vectors: Float[Tensor, "items rank"]) -> None:
         """Let the first dimensions of the item ids' embeddings be given vectors.
 
+        Where an item is the sum of its fields' vectors, those of its other fields start at zero there, so that the item
+        has the given vector.
+
         Args:
             catalogue: the items, by whose field `id` the embeddings are looked up; without it nothing happens.
             vectors: one for each item of the catalogue; cut to the width of the embeddings.
@@ -215,6 +218,10 @@ class FieldRecommender(nn.Module):
         assert isinstance(table, nn.Embedding)
         index = catalogue.item_features[ID].squeeze(-1)
         rank = min(vectors.shape[1], table.embedding_dim)
+        for module in self.encoder.items.embeddings if isinstance(self.network, Additive) else ():
+            assert isinstance(module, nn.Embedding | nn.Linear)
+            values = module.weight if isinstance(module, nn.Embedding) else module.weight.mT
+            values[:, :rank] = 0.0
         table.weight[index[index > 0], :rank] = vectors[index > 0, :rank].to(table.weight.dtype)
 
     def _call(self, weights: Weights, encoded: EncodedRows, context: Context, *, scored: bool) -> Any:

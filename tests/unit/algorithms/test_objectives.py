@@ -31,6 +31,11 @@ def test_the_absolute_error_is_the_mean_over_what_was_observed():
     assert loss("absolute", column(1, 0, 100), column(0, 3, 0), column(1, 1, 0).bool()).item() == 2.0
 
 
+def test_the_absolute_and_squared_error_is_the_mean_over_what_was_observed():
+    """Errors 1 and -3 are observed, the 100 is not: (1 + 2 + 3 + 18) / 2."""
+    assert loss("absolute_squared", column(1, 0, 100), column(0, 3, 0), column(1, 1, 0).bool()).item() == 12.0
+
+
 def test_the_cross_entropy_is_that_of_the_target_within_its_scale():
     """A rating of 4 on 1 to 5 is z = 0.75; at s = log 3 the chance is 0.75: its loss is its entropy."""
     expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))

@@ -84,3 +84,12 @@ def test_a_ridge_head_on_it_is_the_fold_in_of_alternating_least_squares():
     weights = torch.linalg.solve(rated.T @ rated + penalty * torch.eye(3).double(), rated.T @ rest)
     expected = learner.model.base(query, query_context(support, 3)) + design[batch.query.item[0]] @ weights
     torch.testing.assert_close(learner.predict(CATALOGUE, batch)[0], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_items_start_from_the_vectors_that_they_are_given_whatever_their_features():
+    model = make_learner("model.name=mf", "model.embedding_width=3").model
+    given = torch.arange(2.0 * NUM_ITEMS).view(NUM_ITEMS, 2).double()
+    model.load_item_vectors(CATALOGUE, given)
+    found = model.encoder.items(CATALOGUE.item_features, torch.arange(NUM_ITEMS)).sum(-2)
+    assert torch.equal(found[:, :2], given)
+    assert found[:, 2].any()

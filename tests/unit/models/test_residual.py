@@ -1,11 +1,14 @@
 """The item + user bias that a model starts from, by hand."""
 
+import math
+
 import pytest
 import torch
 
 from metarec.contracts import Context, Examples, query_context, support_context
 from metarec.models.residual import item_base, user_bias
 from metarec.task import Catalogue, Rows
+from tests.worlds import make_batch, make_catalogue, make_learner
 
 CATALOGUE = Catalogue({}, {}, torch.tensor([3.0]).double(), torch.tensor([[0.5], [-0.25], [0.0], [1.0]]).double())
 
@@ -57,10 +60,22 @@ def test_the_user_bias_is_the_damped_mean_of_what_item_bias_leaves_over(target, 
     assert biases.flatten().tolist() == pytest.approx([bias, bias], abs=1e-15)
 
 
+def test_an_endless_damping_never_believes_a_bias():
+    assert user_bias(query_context(support_of([5.0]), 1), base_of(0), damping=math.inf).item() == 0.0
+
+
 def test_a_support_row_sees_the_others_alone():
     """Left over 1.5, 2 and -2.5: without the row itself the sums are -0.5, -1 and 3.5, over 2 + 2."""
     biases = user_bias(support_context(support_of([5.0, 4.75, 0.5])), base_of(0, 1, 2), damping=2.0)
     assert biases.flatten().tolist() == pytest.approx([-0.125, -0.25, 0.875], abs=1e-15)
+
+
+def test_a_residual_on_items_alone_starts_from_the_offset_and_the_items_bias():
+    """An untrained joint model predicts its base, whatever the support."""
+    learner = make_learner("algorithm.name=joint", "model.residual=item", perturbed=False)
+    catalogue, batch = make_catalogue(), make_batch(5)
+    expected = catalogue.offset + catalogue.item_bias[batch.query.item]
+    torch.testing.assert_close(learner.predict(catalogue, batch), expected, rtol=0, atol=1e-14)
 
 
 def test_padded_and_unobserved_rows_count_for_nothing():
