@@ -43,15 +43,19 @@ from metarec.models.recommender import FieldRecommender
 from metarec.models.transformer import Transformer
 from metarec.models.wide_deep import WideDeep
 from metarec.models.xdeepfm import XDeepFm
-from metarec.schema import Schema
+from metarec.schema import FeatureField, Schema, Side
 
 MODELS: dict[str, Callable[[ModelConfig, PairEncoder, int, int], Network]] = {
-    "melu": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=model.direct),
-    "mlp": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=False),
+    "melu": lambda model, encoder, width, num_heads: Melu(
+        width, hidden=model.hidden, direct=model.direct, dropout=model.dropout
+    ),
+    "mlp": lambda model, encoder, width, num_heads: Melu(
+        width, hidden=model.hidden, direct=False, dropout=model.dropout
+    ),
     "multi_task": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=False),
     "linear": lambda model, encoder, width, num_heads: LinearRegression(width),
     "mf": lambda model, encoder, width, num_heads: MatrixFactorisation(
-        len(encoder.users.fields), len(encoder.items.fields), encoder.width, item_bias=model.residual == "none"
+        len(encoder.users.fields), len(encoder.items.fields), encoder.width, item_bias=model.residual != "bias"
     ),
     "wide_deep": lambda model, encoder, width, num_heads: WideDeep(
         len(encoder.users.fields), len(encoder.items.fields), encoder.width, width, hidden=model.hidden
@@ -74,7 +78,7 @@ network."""
 
 HEADS: dict[str, Callable[[ModelConfig, tuple[int, ...], int], nn.Module]] = {
     "multi_task": lambda model, widths, num_heads: Towers(
-        widths, num_heads, hidden=model.tower, zero=model.residual == "bias"
+        widths, num_heads, hidden=model.tower, zero=model.residual != "none"
     ),
 }
 """For models whose head is not linear: settings, the widths of the embedding's parts, the number of heads → a head."""
@@ -151,7 +155,11 @@ def check_combination(config: Config) -> None:
 def _build_model(config: Config, schema: Schema) -> FieldRecommender:
     settings, num_heads = config.model, len(schema.heads)
     _require_known("model.name", settings.name, MODELS)
-    encoder = PairEncoder(schema.user_fields, schema.item_fields, settings.embedding_width)
+    encoder = PairEncoder(
+        select_fields(schema, "user", settings.leave_out),
+        select_fields(schema, "item", settings.leave_out),
+        settings.embedding_width,
+    )
     width = encoder.num_fields * settings.embedding_width + settings.context_width
     network = MODELS[settings.name](settings, encoder, width, num_heads)
     require_place_for_context(config, network)
@@ -162,7 +170,7 @@ def _build_model(config: Config, schema: Schema) -> FieldRecommender:
         head=head,
         num_heads=num_heads,
         context_width=settings.context_width,
-        residual=settings.residual == "bias",
+        residual=settings.residual,
         user_bias_damping=settings.user_bias_damping,
     )
 
@@ -208,6 +216,15 @@ def select_parameters(patterns: str, model: Recommender) -> list[str]:
             raise ConfigError(f"algorithm.adapt: {pattern!r} selects no parameter; a task can adapt {names}")
         selected |= set(found)
     return [name for name in [*own, *tables] if name in selected]
+
+
+def select_fields(schema: Schema, side: Side, leave_out: str) -> list[FeatureField]:
+    """The fields of one side that none of the space-separated shell patterns over `side.name` leaves out."""
+    return [
+        field
+        for field in schema.fields(side)
+        if not any(fnmatch.fnmatchcase(f"{side}.{field.name}", pattern) for pattern in leave_out.split())
+    ]
 
 
 def _require_known(name: str, value: str, known: dict[str, Any]) -> None:

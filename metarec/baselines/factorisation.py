@@ -5,7 +5,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metarec.baselines.item_user_bias import fit_item_level, user_bias
+from metarec.baselines.content import fill_from_content
+from metarec.baselines.item_user_bias import fit_item_level, rated_items, user_bias
 from metarec.baselines.least_squares import Ratings, factorise, solve_ridge
 from metarec.data.histories import Histories
 from metarec.evaluate.protocol import Predict
@@ -27,7 +28,8 @@ def fit_factorisation(
     """Predict μ + b_item + b_user + p·q, with item factors q from training and the user's factors p from the support.
 
     The q come from `factorise`, on what μ, b_item and the training users' own biases leave of their ratings. A cold
-    user's b_user and p are fitted to the support, by a damped mean and a ridge regression with q fixed.
+    user's b_user and p are fitted to the support, by a damped mean and a ridge regression with q fixed. The b_item and
+    q of an item that nobody has rated are predicted from its content.
 
     Args:
         histories: the training side.
@@ -52,7 +54,8 @@ def fit_factorisation(
         )
         for head in range(level.shape[1])
     ]
-    factors = torch.stack(per_head, dim=1)
+    known = rated_items(histories, catalogue)
+    factors = torch.stack([fill_from_content(catalogue, known, fitted) for fitted in per_head], dim=1)
 
     def predict(catalogue: Catalogue, batch: TaskBatch) -> torch.Tensor:
         support, query = batch.support, batch.query

@@ -105,7 +105,7 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
     sides = read_sides(workshop.source)
     written = _write_tasks(config, workshop, sides, progress)
     progress("wrote them; fitting fields and biases on the training side, then the audit")
-    manifest = _fit(workshop, sides, written) | {
+    manifest = _fit(workshop, sides, written, with_statistics=config.data.content_statistics) | {
         "format_version": FORMAT_VERSION,
         "kind": KIND,
         "name": config.dataset_name,
@@ -187,12 +187,14 @@ def _rule(config: Config, workshop: Workshop, buckets: Sequence[int], *, users: 
     return make_rule(protocol, num_users=len(users), num_items=len(items), ready=ready, times=times)
 
 
-def _fit(workshop: Workshop, sides: Sides, written: _Written) -> dict[str, Any]:
+def _fit(workshop: Workshop, sides: Sides, written: _Written, *, with_statistics: bool) -> dict[str, Any]:
     """Fit fields and biases on the training side and write users and items; entries of the manifest."""
     heads = workshop.source.heads()
     draft = Dataset(workshop.uri, {"splits": written.files}, Schema((), (), heads))
     train = draft.histories("train")
-    fitted = fit_sides(sides, train, heads=heads, users=written.users, items=written.items)
+    fitted = fit_sides(
+        sides, train, heads=heads, users=written.users, items=written.items, with_statistics=with_statistics
+    )
     totals = {
         split: {name: sum(entry[f"num_{name}"] for entry in entries) for name in ("tasks", "ratings")}
         for split, entries in written.files.items()

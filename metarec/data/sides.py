@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from metarec.data.biases import fit_biases
 from metarec.data.cleaning import clean_side
+from metarec.data.content_statistics import NAME, content_statistics
 from metarec.data.dataset import BIAS, FEATURE, feature_column
 from metarec.data.features import encode_field, fit_field
 from metarec.data.histories import Histories
@@ -69,7 +70,13 @@ def read_sides(source: Source) -> Sides:
 
 
 def fit_sides(
-    sides: Sides, train: Histories, *, heads: Sequence[Head], users: pa.Array, items: pa.Array
+    sides: Sides,
+    train: Histories,
+    *,
+    heads: Sequence[Head],
+    users: pa.Array,
+    items: pa.Array,
+    with_statistics: bool = False,
 ) -> FittedSides:
     """Fit fields and biases on the training side and encode all users and items.
 
@@ -78,6 +85,7 @@ def fit_sides(
         train: the training histories.
         heads: what is predicted.
         users, items: the ids in the order of their indices.
+        with_statistics: whether items get a field more: what training says of their content.
     """
     ratings = np.bincount(train.item, minlength=len(items))
     trained = np.isin(np.arange(len(users)), train.user)
@@ -86,6 +94,10 @@ def fit_sides(
     biases = fit_biases(train, num_items=len(items))
     bias_columns = {BIAS + head.name: pa.array(biases.item_bias[:, i]) for i, head in enumerate(heads)}
     title = pc.coalesce(_aligned(sides.items.title, sides.items.id, items), items)
+    if with_statistics:
+        statistics = _statistics(sides.items, items, title, ratings, biases.item_bias)
+        item_fields += (FeatureField(NAME, "dense", width=statistics.shape[1]),)
+        item_columns[FEATURE + NAME] = feature_column(statistics)
     item_facts = {"id": items, "title": title, "training_ratings": pa.array(ratings)}
     return FittedSides(
         schema=Schema(user_fields, item_fields, tuple(heads)),
@@ -95,6 +107,17 @@ def fit_sides(
         },
         offset=biases.offset.tolist(),
     )
+
+
+def _statistics(
+    table: SideTable,
+    ids: pa.Array,
+    titles: pa.ChunkedArray,
+    num_ratings: Int64[np.ndarray, " items"],
+    item_bias: Float64[np.ndarray, "items heads"],
+) -> Float32[np.ndarray, "items width"]:
+    features = {name: _aligned(column, table.id, ids) for name, column in table.features.items()}
+    return content_statistics(features, table.kinds, titles, num_ratings=num_ratings, item_bias=item_bias)
 
 
 def _with_id(items: SideTable, ids: pa.Array) -> SideTable:

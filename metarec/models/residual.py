@@ -8,12 +8,25 @@ With a decision that is zero the prediction is the item + user bias floor, at ev
 Source: the baseline estimates of Koren, "Factorization meets the neighborhood" (KDD 2008), section 2.1.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarec.contracts import Context
 from metarec.task import Catalogue, Rows
+
+Residual = Literal["bias", "user", "none"]
+"""What predictions start from: item and user bias, the user's bias alone, or nothing."""
+
+
+def start_of(catalogue: Catalogue, rows: Rows, residual: Residual) -> Float[Tensor, "*tasks rows heads"]:
+    """What the base of each row is without the user's own bias: `item_base`, the offset, or 0."""
+    base = item_base(catalogue, rows)
+    if residual == "bias":
+        return base
+    return catalogue.offset.expand_as(base) if residual == "user" else torch.zeros_like(base)
 
 
 def item_base(catalogue: Catalogue, rows: Rows) -> Float[Tensor, "*tasks rows heads"]:
