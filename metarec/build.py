@@ -27,6 +27,7 @@ from metarec.combination import (
     require_one_meaning,
     require_place_for_context,
     require_second_derivatives,
+    require_the_same_units,
     wide_enough_to_normalise,
 )
 from metarec.config import Config, ModelConfig, with_values
@@ -135,9 +136,10 @@ def build_learner(config: Config, schema: Schema) -> MetaLearner:
         algorithm = _build_algorithm(config, schema, model)
         require_numbers(config, algorithm)
         require_one_meaning(config, algorithm)
+        require_the_same_units(config)
         if algorithm.capabilities.second_order:
             num_heads = len(schema.heads)
-            require_second_derivatives(config, _build_model(config, tiny_schema(num_heads)), num_heads)
+            require_second_derivatives(config, _build_model(config, tiny_schema(num_heads)).eval(), num_heads)
     return MetaLearner(model, algorithm, _objective(config.outer.loss, "outer.loss", config, schema))
 
 

@@ -261,6 +261,9 @@ class ModelConfig:
             _require(widths_are_positive, f"model.{name}", list(getattr(self, name)), "use widths of 1 or more")
         for name in ("context_width", "warm_start_rank"):
             _require(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "use 0 or more")
+        for pattern in self.leave_out.split():
+            sided = pattern.startswith(("user.", "item."))
+            _require(sided, "model.leave_out", pattern, "say whose field it is, as in item.id or user.zip")
         _require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "use a share of 0 or more and below 1")
         _require(len(self.interactions) > 0, "model.interactions", [], "name the maps of at least one layer")
         weights_are_positive = all(weight > 0 for weight in self.head_weights)

@@ -31,16 +31,18 @@ _PRECISION = 1e-10
 def fill_from_content(
     catalogue: Catalogue, known: Bool[Tensor, " items"], values: Float64[Tensor, "items width"]
 ) -> Float64[Tensor, "items width"]:
-    """The values of known items as they are, and those of the others predicted from their content.
+    """The values of known items as they are, and those of the others predicted from content, where there is any.
 
     Args:
         catalogue: the features of items.
         known: which items have a training rating.
-        values: of each item; what stands for items that are not known does not matter.
+        values: of each item.
     """
     if bool(known.all()) or not bool(known.any()):
         return values
     design = _design(catalogue, known)
+    if design.values().numel() == 0:
+        return values
     mean = values[known].mean(dim=0)
     weight = known.double()[:, None]
     moment = design.mT @ (weight * (values - mean))
