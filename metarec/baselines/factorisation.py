@@ -1,19 +1,13 @@
 """Matrix factorisation with fold-in: tastes learned by alternating least squares, a new user's by one ridge."""
 
-import numpy as np
 import torch
-from jaxtyping import Float64
-from torch import Tensor
 
 from metarec.baselines.content import fill_from_content
 from metarec.baselines.item_user_bias import fit_item_level, rated_items, user_bias
-from metarec.baselines.least_squares import Ratings, factorise, solve_ridge
 from metarec.data.histories import Histories
+from metarec.data.least_squares import factorise, solve_ridge, training_residuals
 from metarec.evaluate.protocol import Predict
 from metarec.task import Catalogue, TaskBatch
-
-_TRAINING_DAMPING = 5.0
-"""Ratings at the mean added to a training user's bias, as to an item's."""
 
 
 def fit_factorisation(
@@ -68,15 +62,3 @@ def fit_factorisation(
         return level[query.item] + bias + torch.einsum("tqhr,thr->tqh", factors[query.item], taste)
 
     return predict
-
-
-def training_residuals(histories: Histories, level: Float64[Tensor, "items heads"], head: int) -> Ratings:
-    """What the item level and the user's damped bias leave of each observed training target of one head."""
-    rows = np.flatnonzero(histories.observed[:, head])
-    user = torch.from_numpy(histories.row_history[rows])
-    item = torch.from_numpy(histories.item[rows])
-    above = torch.from_numpy(histories.target[rows, head]).double() - level[item, head]
-    bias = torch.bincount(user, above, minlength=len(histories)) / (
-        torch.bincount(user, minlength=len(histories)) + _TRAINING_DAMPING
-    )
-    return Ratings(user, item, above - bias[user])

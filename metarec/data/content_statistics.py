@@ -6,10 +6,10 @@ that have it, the item itself left out,
 
     m_v = Σ_{j ≠ i} w_j y_j / (λ + Σ_{j ≠ i} w_j),    w_j = n_j / (n_j + ρ),
 
-with n_j the number of j's ratings and y_j its bias, or the logarithm of 1 + n_j, less the mean over training items. Of
-a field's values the item has the mean, the highest and the lowest m_v of each y, how much they were seen, log(1 + Σ_v
-Σ_{j ≠ i} w_j), and how many they are. Since an item's own ratings never enter, what a model learns on rated items holds
-for new ones.
+with n_j the number of j's ratings and y_j its bias, the logarithm of 1 + n_j, both less their mean over training items,
+or one of its factors. Of a field's values the item has the mean m_v of each y, of the first two the highest and the
+lowest as well, how much they were seen, log(1 + Σ_v Σ_{j ≠ i} w_j), and how many they are. Since an item's own ratings
+do not enter, except by what they tell of the tastes of users, what a model learns on rated items holds for new ones.
 
 Values that are numbers, such as years, and that no training item has count as the nearest that one has.
 
@@ -51,6 +51,7 @@ def content_statistics(
     *,
     num_ratings: Int64[np.ndarray, " items"],
     item_bias: Float64[np.ndarray, "items heads"],
+    factors: Float64[np.ndarray, "items rank"],
 ) -> Float32[np.ndarray, "items width"]:
     """The statistics of each item, in standard deviations over the training items, cut at 4.
 
@@ -60,6 +61,7 @@ def content_statistics(
         titles: whose words count as one more multi-valued feature, a year in brackets at the end left out.
         num_ratings: how often each item was trained on; 0 = it says nothing of others.
         item_bias: of the training side; 0 where there is no rating.
+        factors: of a factorisation of the training side; 0 where there is no rating.
     """
     chosen = {name: features[name] for name, kind in kinds.items() if kind in ("categorical", "multi_valued")}
     known = num_ratings > 0
@@ -68,7 +70,7 @@ def content_statistics(
     received = received - received[known].mean(axis=0)
     trust = num_ratings / (num_ratings + _HALF_BELIEVED)
     parts = [
-        _of_field(_values(column, known), received, trust, num_items=len(known))
+        _of_field(_values(column, known), received, factors, trust, num_items=len(known))
         for column in [*chosen.values(), _words(titles)]
     ]
     found = np.concatenate(parts, axis=1)
@@ -115,6 +117,7 @@ def _nearest_known(text: pa.Array, known: Bool[np.ndarray, " pairs"]) -> pa.Arra
 def _of_field(
     values: _Values,
     received: Float64[np.ndarray, "items targets"],
+    factors: Float64[np.ndarray, "items rank"],
     trust: Float64[np.ndarray, " items"],
     *,
     num_items: int,
@@ -125,10 +128,12 @@ def _of_field(
     seen = np.bincount(value, weight, minlength=num_values)[value] - weight
     count = np.bincount(item, minlength=num_items)
     columns = [np.log1p(np.bincount(item, seen, minlength=num_items)), count.astype(np.float64)]
-    for target in received.T:
+    for place, target in enumerate([*received.T, *factors.T]):
         mine = weight * target[item]
         others = (np.bincount(value, mine, minlength=num_values)[value] - mine) / (_DAMPING + seen)
-        columns += [np.bincount(item, others, minlength=num_items) / np.maximum(count, 1)]
+        columns.append(np.bincount(item, others, minlength=num_items) / np.maximum(count, 1))
+        if place >= received.shape[1]:
+            continue
         for extreme, start in ((np.maximum, -np.inf), (np.minimum, np.inf)):
             edge = np.full(num_items, start)
             extreme.at(edge, item, others)

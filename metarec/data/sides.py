@@ -6,17 +6,22 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float32, Float64, Int64
+import torch
+from jaxtyping import Bool, Float32
 
-from metarec.data.biases import fit_biases
+from metarec.data.biases import Biases, fit_biases
 from metarec.data.cleaning import clean_side
 from metarec.data.content_statistics import NAME, content_statistics
 from metarec.data.dataset import BIAS, FEATURE, feature_column
 from metarec.data.features import encode_field, fit_field
 from metarec.data.histories import Histories
 from metarec.data.identifiers import sort_ids
+from metarec.data.least_squares import factorise, training_residuals
 from metarec.data.source import ID, SideTable, Source, side_table
 from metarec.schema import FeatureField, Head, Schema, Side
+
+STATISTICS_RANK, STATISTICS_PENALTY, STATISTICS_SWEEPS = 8, 8.0, 15
+"""Of the factorisation of the first head whose factors statistics are of."""
 
 
 class Sides(NamedTuple):
@@ -95,7 +100,7 @@ def fit_sides(
     bias_columns = {BIAS + head.name: pa.array(biases.item_bias[:, i]) for i, head in enumerate(heads)}
     title = pc.coalesce(_aligned(sides.items.title, sides.items.id, items), items)
     if with_statistics:
-        statistics = _statistics(sides.items, items, title, ratings, biases.item_bias)
+        statistics = _statistics(sides.items, items, title, train, biases)
         item_fields += (FeatureField(NAME, "dense", width=statistics.shape[1]),)
         item_columns[FEATURE + NAME] = feature_column(statistics)
     item_facts = {"id": items, "title": title, "training_ratings": pa.array(ratings)}
@@ -113,11 +118,28 @@ def _statistics(
     table: SideTable,
     ids: pa.Array,
     titles: pa.ChunkedArray,
-    num_ratings: Int64[np.ndarray, " items"],
-    item_bias: Float64[np.ndarray, "items heads"],
+    train: Histories,
+    biases: Biases,
 ) -> Float32[np.ndarray, "items width"]:
+    factors = factorise(
+        training_residuals(train, torch.from_numpy(biases.offset + biases.item_bias), head=0),
+        num_users=len(train),
+        num_items=len(ids),
+        rank=STATISTICS_RANK,
+        penalty=STATISTICS_PENALTY,
+        num_sweeps=STATISTICS_SWEEPS,
+        seed=0,
+    )
+    num_ratings = np.bincount(train.item, minlength=len(ids))
     features = {name: _aligned(column, table.id, ids) for name, column in table.features.items()}
-    return content_statistics(features, table.kinds, titles, num_ratings=num_ratings, item_bias=item_bias)
+    return content_statistics(
+        features,
+        table.kinds,
+        titles,
+        num_ratings=num_ratings,
+        item_bias=biases.item_bias,
+        factors=factors.numpy(),
+    )
 
 
 def _with_id(items: SideTable, ids: pa.Array) -> SideTable:

@@ -8,7 +8,8 @@ from metarec.data.content_statistics import content_statistics
 
 LOG_SEEN, COUNT, MEAN, HIGHEST, LOWEST = range(5)
 """Columns of a field; those of popularity follow."""
-WIDTH = 8
+FACTOR = 8
+WIDTH = 9
 
 
 def statistics(directors, *, titles=None, years=None, biases=(0.4, -0.2, -0.2), num_ratings=(20, 20, 20)):
@@ -24,6 +25,7 @@ def statistics(directors, *, titles=None, years=None, biases=(0.4, -0.2, -0.2), 
         pa.chunked_array([pa.array(titles or [None] * len(directors), pa.string())]),
         num_ratings=np.array([*num_ratings, *[0] * num_new]),
         item_bias=np.array([*biases, *[0.0] * num_new])[:, None],
+        factors=-np.array([*biases, *[0.0] * num_new])[:, None],
     )
 
 
@@ -37,6 +39,12 @@ def test_a_value_is_the_damped_mean_of_the_other_items_that_have_it():
     found = statistics([["X"], ["X"], ["Y"], ["X"]])
     first, second, new = -0.1 / 1.5, 0.2 / 1.5, 0.05
     assert place(found[:, MEAN]) == pytest.approx((new - first) / (second - first), abs=1e-6)
+
+
+def test_factors_are_averaged_alike():
+    """Biases with the sign turned."""
+    found = statistics([["X"], ["X"], ["Y"], ["X"]])
+    assert found[:, FACTOR].tolist() == pytest.approx((-found[:, MEAN]).tolist(), abs=1e-6)
 
 
 def test_an_items_own_ratings_do_not_count():
