@@ -1,7 +1,6 @@
 """From a config to objects: the only place that knows the models and the algorithms by name."""
 
 import fnmatch
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +28,7 @@ from metarec.combination import (
     require_one_meaning,
     require_place_for_context,
     require_second_derivatives,
+    require_the_same_units,
     wide_enough_to_normalise,
 )
 from metarec.config import Config, ModelConfig, with_values
@@ -45,15 +45,19 @@ from metarec.models.recommender import FieldRecommender
 from metarec.models.transformer import Transformer
 from metarec.models.wide_deep import WideDeep
 from metarec.models.xdeepfm import XDeepFm
-from metarec.schema import Schema
+from metarec.schema import FeatureField, Schema, Side
 
 MODELS: dict[str, Callable[[ModelConfig, PairEncoder, int, int], Network]] = {
-    "melu": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=model.direct),
-    "mlp": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=False),
+    "melu": lambda model, encoder, width, num_heads: Melu(
+        width, hidden=model.hidden, direct=model.direct, dropout=model.dropout
+    ),
+    "mlp": lambda model, encoder, width, num_heads: Melu(
+        width, hidden=model.hidden, direct=False, dropout=model.dropout
+    ),
     "multi_task": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=False),
     "linear": lambda model, encoder, width, num_heads: LinearRegression(width),
     "mf": lambda model, encoder, width, num_heads: MatrixFactorisation(
-        len(encoder.users.fields), len(encoder.items.fields), encoder.width, item_bias=model.residual == "none"
+        len(encoder.users.fields), len(encoder.items.fields), encoder.width, item_bias=model.residual != "bias"
     ),
     "wide_deep": lambda model, encoder, width, num_heads: WideDeep(
         len(encoder.users.fields), len(encoder.items.fields), encoder.width, width, hidden=model.hidden
@@ -139,9 +143,10 @@ def build_learner(config: Config, schema: Schema) -> MetaLearner:
         algorithm = _build_algorithm(config, schema, model)
         require_numbers(config, algorithm)
         require_one_meaning(config, algorithm)
+        require_the_same_units(config)
         if algorithm.capabilities.second_order:
             num_heads = len(schema.heads)
-            require_second_derivatives(config, _build_model(config, tiny_schema(num_heads)), num_heads)
+            require_second_derivatives(config, _build_model(config, tiny_schema(num_heads)).eval(), num_heads)
     return MetaLearner(model, algorithm, _objective(config.outer.loss, "outer.loss", config, schema))
 
 
@@ -159,7 +164,11 @@ def check_combination(config: Config) -> None:
 def _build_model(config: Config, schema: Schema) -> FieldRecommender:
     settings, num_heads = config.model, len(schema.heads)
     _require_known("model.name", settings.name, MODELS)
-    encoder = PairEncoder(schema.user_fields, schema.item_fields, settings.embedding_width)
+    encoder = PairEncoder(
+        select_fields(schema, "user", settings.leave_out),
+        select_fields(schema, "item", settings.leave_out),
+        settings.embedding_width,
+    )
     width = encoder.num_fields * settings.embedding_width + settings.context_width
     network = MODELS[settings.name](settings, encoder, width, num_heads)
     require_place_for_context(config, network)
@@ -170,8 +179,8 @@ def _build_model(config: Config, schema: Schema) -> FieldRecommender:
         head=head,
         num_heads=num_heads,
         context_width=settings.context_width,
-        residual=settings.residual != "none",
-        user_bias_damping=settings.user_bias_damping if settings.residual == "bias" else math.inf,
+        residual=settings.residual,
+        user_bias_damping=settings.user_bias_damping,
     )
 
 
@@ -218,6 +227,15 @@ def select_parameters(patterns: str, model: Recommender) -> list[str]:
             raise ConfigError(f"algorithm.adapt: {pattern!r} selects no parameter; a task can adapt {names}")
         selected |= set(found)
     return [name for name in [*own, *tables] if name in selected]
+
+
+def select_fields(schema: Schema, side: Side, leave_out: str) -> list[FeatureField]:
+    """The fields of one side that none of the space-separated shell patterns over `side.name` leaves out."""
+    return [
+        field
+        for field in schema.fields(side)
+        if not any(fnmatch.fnmatchcase(f"{side}.{field.name}", pattern) for pattern in leave_out.split())
+    ]
 
 
 def _require_known(name: str, value: str, known: dict[str, Any]) -> None:

@@ -76,6 +76,19 @@ def wide_enough_to_normalise(settings: ModelConfig) -> int:
     return width
 
 
+def require_the_same_units(config: Config) -> None:
+    """Refuse dropout where inner steps are computed again on the way back, which would leave out other units.
+
+    Raises:
+        ConfigError: `model.dropout` is above 0 with `algorithm.recompute`.
+    """
+    if config.model.dropout and config.algorithm.recompute:
+        raise ConfigError(
+            f"model.dropout is {config.model.dropout}, but algorithm.recompute computes inner steps a second time and "
+            "would leave out other units; set one of them to 0 or false"
+        )
+
+
 def require_second_derivatives(config: Config, tiny: FieldRecommender, num_heads: int) -> None:
     """Refuse a recommender that cannot be differentiated twice, for an algorithm that has to.
 

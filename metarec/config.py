@@ -68,6 +68,9 @@ class DataConfig:
     """Users with fewer usable ratings are left out, counted and named in the quarantine file."""
     max_quarantined: float = 0.01
     """The share of rows that may be unusable before the job stops."""
+    content_statistics: bool = False
+    """Whether items get a dense field `content_statistics`: how training users received other items of the same
+    content, from categorical and multi-valued features and the words of titles. For items that nobody has rated."""
 
     def __post_init__(self) -> None:
         _require(self.min_ratings >= 1, "data.min_ratings", self.min_ratings, "use 1 or more")
@@ -241,6 +244,8 @@ class ModelConfig:
     """Widths of the hidden layers, where the model has them."""
     direct: bool = True
     """melu, transformer: whether a linear path leads from the embeddings straight to the prediction as well."""
+    dropout: float = 0.0
+    """melu, mlp: the share of the last hidden layer's units that each training row is without."""
     interactions: tuple[int, ...] = (16, 16)
     """xdeepfm: feature maps of each layer of its compressed interaction network."""
     num_blocks: int = 2
@@ -255,11 +260,15 @@ class ModelConfig:
     """What an error in each head counts, in the order of the heads; empty = 1 each."""
     warm_start_rank: int = 10
     """Dimensions of item id embeddings that start as factors of a matrix factorisation; 0 = none, at most the width."""
-    residual: Literal["bias", "item", "none"] = "bias"
+    leave_out: str = ""
+    """Fields that the model does not see: shell patterns over `user.` or `item.` and the field's name, between spaces.
+    For new items `item.id` at least, of which nothing can be known."""
+    residual: Literal["bias", "item", "user", "none"] = "bias"
     """`bias`: predict what item bias and the user's own bias leave over, so that untrained it is the bias floor;
-    `item`: what item bias alone leaves over, for algorithms that find the user's bias themselves."""
+    `item`: what item bias alone leaves over, for algorithms that find the user's bias themselves;
+    `user`: what the mean and the user's own bias leave over, for new items, which have no bias of their own."""
     user_bias_damping: float = 5.0
-    """With residual = bias: how many ratings at the mean are added before a user's bias is believed."""
+    """With a user's bias: how many ratings at the mean are added before a user's bias is believed."""
 
     def __post_init__(self) -> None:
         for name in ("embedding_width", "num_blocks", "num_attention_heads"):
@@ -269,6 +278,10 @@ class ModelConfig:
             _require(widths_are_positive, f"model.{name}", list(getattr(self, name)), "use widths of 1 or more")
         for name in ("context_width", "warm_start_rank"):
             _require(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "use 0 or more")
+        for pattern in self.leave_out.split():
+            sided = pattern.startswith(("user.", "item."))
+            _require(sided, "model.leave_out", pattern, "say whose field it is, as in item.id or user.zip")
+        _require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "use a share of 0 or more and below 1")
         _require(len(self.interactions) > 0, "model.interactions", [], "name the maps of at least one layer")
         weights_are_positive = all(weight > 0 for weight in self.head_weights)
         _require(weights_are_positive, "model.head_weights", list(self.head_weights), "use weights above 0")

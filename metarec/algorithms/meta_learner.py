@@ -4,6 +4,8 @@ This is what DDP wraps. Its `forward` runs whole tasks, inner loop included, so 
 the meta-gradient and DDP's reduction of it is exact. The lift from one task to a batch happens here and nowhere else.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -46,6 +48,7 @@ class MetaLearner(nn.Module):
         self.model = model
         self.algorithm = algorithm
         self.objective = objective
+        self.eval()
 
     def forward(self, catalogue: Catalogue, batch: TaskBatch, progress: float = 1.0) -> MetaOutput:
         """The surrogate sum and the losses of a batch; with no task a zero that touches every parameter.
@@ -58,10 +61,11 @@ class MetaLearner(nn.Module):
             batch: the tasks.
             progress: how much of the run is done, from 0 to 1.
         """
-        surrogate, losses = self._losses(catalogue, batch, progress)
-        good = losses.isfinite()
-        if not good.all():
-            surrogate, _ = self._losses(catalogue, select_tasks(batch, good), progress)
+        with self._training(batch):
+            surrogate, losses = self._losses(catalogue, batch, progress)
+            good = losses.isfinite()
+            if not good.all():
+                surrogate, _ = self._losses(catalogue, select_tasks(batch, good), progress)
         return MetaOutput(surrogate + self._nothing(good), losses)
 
     def adapt(self, catalogue: Catalogue, support: Rows, task_seed: Int[Tensor, " tasks"]) -> State:
@@ -115,10 +119,22 @@ class MetaLearner(nn.Module):
         for tasks, length in buckets:
             short = tree_map(lambda leaf, tasks=tasks, length=length: leaf[tasks, :length], support)
             same = tree_map(lambda leaf, tasks=tasks: leaf[tasks], query)
-            found.append(torch.func.vmap(one_task)(short, same, batch.task_seed[tasks]))
+            found.append(torch.func.vmap(one_task, randomness="different")(short, same, batch.task_seed[tasks]))
         back = torch.cat([bucket.tasks for bucket in buckets]).argsort()
         surrogates, losses = (torch.cat(parts)[back] for parts in zip(*found, strict=True))
         return surrogates, losses
+
+    @contextlib.contextmanager
+    def _training(self, batch: TaskBatch) -> Iterator[None]:
+        """Modules train for the time of a pass; what dropout leaves out follows from the first task's seed."""
+        seed = int(batch.task_seed[0]) if batch.num_tasks else 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.train()
+            try:
+                yield
+            finally:
+                self.eval()
 
     def _nothing(self, good: Bool[Tensor, " tasks"]) -> Float[Tensor, ""] | float:
         """A zero that touches every parameter, where a pass may not have: DDP waits for the gradient of each."""

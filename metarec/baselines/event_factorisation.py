@@ -2,9 +2,9 @@
 
 import torch
 
-from metarec.baselines.least_squares import factorise, solve_ridge
 from metarec.baselines.popularity import event_triples, item_shares
 from metarec.data.histories import Histories
+from metarec.data.least_squares import factorise, solve_ridge
 from metarec.evaluate.protocol import Predict
 from metarec.task import Catalogue, TaskBatch
 

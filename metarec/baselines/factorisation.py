@@ -1,18 +1,13 @@
 """Matrix factorisation with fold-in: tastes learned by alternating least squares, a new user's by one ridge."""
 
-import numpy as np
 import torch
-from jaxtyping import Float64
-from torch import Tensor
 
-from metarec.baselines.item_user_bias import fit_item_level, user_bias
-from metarec.baselines.least_squares import Ratings, factorise, solve_ridge
+from metarec.baselines.content import fill_from_content
+from metarec.baselines.item_user_bias import fit_item_level, rated_items, user_bias
 from metarec.data.histories import Histories
+from metarec.data.least_squares import factorise, solve_ridge, training_residuals
 from metarec.evaluate.protocol import Predict
 from metarec.task import Catalogue, TaskBatch
-
-_TRAINING_DAMPING = 5.0
-"""Ratings at the mean added to a training user's bias, as to an item's."""
 
 
 def fit_factorisation(
@@ -27,7 +22,8 @@ def fit_factorisation(
     """Predict μ + b_item + b_user + p·q, with item factors q from training and the user's factors p from the support.
 
     The q come from `factorise`, on what μ, b_item and the training users' own biases leave of their ratings. A cold
-    user's b_user and p are fitted to the support, by a damped mean and a ridge regression with q fixed.
+    user's b_user and p are fitted to the support, by a damped mean and a ridge regression with q fixed. The b_item and
+    q of an item that nobody has rated are predicted from its content.
 
     Args:
         histories: the training side.
@@ -52,7 +48,8 @@ def fit_factorisation(
         )
         for head in range(level.shape[1])
     ]
-    factors = torch.stack(per_head, dim=1)
+    known = rated_items(histories, catalogue)
+    factors = torch.stack([fill_from_content(catalogue, known, fitted) for fitted in per_head], dim=1)
 
     def predict(catalogue: Catalogue, batch: TaskBatch) -> torch.Tensor:
         support, query = batch.support, batch.query
@@ -65,15 +62,3 @@ def fit_factorisation(
         return level[query.item] + bias + torch.einsum("tqhr,thr->tqh", factors[query.item], taste)
 
     return predict
-
-
-def training_residuals(histories: Histories, level: Float64[Tensor, "items heads"], head: int) -> Ratings:
-    """What the item level and the user's damped bias leave of each observed training target of one head."""
-    rows = np.flatnonzero(histories.observed[:, head])
-    user = torch.from_numpy(histories.row_history[rows])
-    item = torch.from_numpy(histories.item[rows])
-    above = torch.from_numpy(histories.target[rows, head]).double() - level[item, head]
-    bias = torch.bincount(user, above, minlength=len(histories)) / (
-        torch.bincount(user, minlength=len(histories)) + _TRAINING_DAMPING
-    )
-    return Ratings(user, item, above - bias[user])

@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metarec.baselines.factorisation import training_residuals
 from metarec.baselines.item_user_bias import fit_item_level, user_bias
 from metarec.baselines.popularity import event_triples, item_shares
 from metarec.baselines.similarity import item_similarities
 from metarec.data.histories import Histories
+from metarec.data.least_squares import training_residuals
 from metarec.evaluate.protocol import Predict
 from metarec.task import Catalogue, TaskBatch
 

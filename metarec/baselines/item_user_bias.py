@@ -1,9 +1,10 @@
 """How much the item is liked and how generous the user is: the floor that needs no taste."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarec.baselines.content import fill_from_content
 from metarec.data.biases import fit_biases
 from metarec.data.histories import Histories
 from metarec.evaluate.protocol import Predict
@@ -30,9 +31,18 @@ def fit_item_user_bias(histories: Histories, catalogue: Catalogue) -> Predict:
 
 
 def fit_item_level(histories: Histories, catalogue: Catalogue) -> Float[Tensor, "items heads"]:
-    """μ + b_item of every item: what a user without a bias gives it; μ for an item without a training target."""
+    """μ + b_item of every item: what a user without a bias gives it.
+
+    The bias of an item without a training target is predicted from its content (`content.py`).
+    """
     biases = fit_biases(histories, num_items=catalogue.num_items)
-    return torch.from_numpy(biases.offset + biases.item_bias)
+    bias = fill_from_content(catalogue, rated_items(histories, catalogue), torch.from_numpy(biases.item_bias))
+    return torch.from_numpy(biases.offset) + bias
+
+
+def rated_items(histories: Histories, catalogue: Catalogue) -> Bool[Tensor, " items"]:
+    """Which items have a training rating."""
+    return torch.bincount(torch.from_numpy(histories.item), minlength=catalogue.num_items) > 0
 
 
 def user_bias(support: Rows, residual: Float[Tensor, "tasks support heads"]) -> Float[Tensor, "tasks heads"]:

@@ -5,8 +5,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metarec.baselines.least_squares import Ratings
 from metarec.data.histories import Histories
+from metarec.data.least_squares import Ratings
 from metarec.evaluate.protocol import Predict
 from metarec.task import Catalogue, TaskBatch
 

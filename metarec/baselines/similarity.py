@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
-from metarec.baselines.least_squares import Ratings
+from metarec.data.least_squares import Ratings
 
 MOST_ITEMS = 8192
 """Items that have neighbours: the most rated ones. All pairs of them are held as float32, 256 MiB."""

@@ -117,7 +117,7 @@ def _prepare(config: Config, workshop: Workshop, fingerprint: str, progress: Pro
     sides = read_sides(workshop.source, config.protocol.name)
     written = _write_tasks(config, workshop, sides, progress)
     progress("wrote them; fitting fields and biases on the training side, then the audit")
-    manifest = _fit(workshop, sides, written) | {
+    manifest = _fit(workshop, sides, written, with_statistics=config.data.content_statistics) | {
         "format_version": FORMAT_VERSION,
         "kind": KIND,
         "name": config.dataset_name,
@@ -207,14 +207,15 @@ def _require_times(config: Config, times: Iterable[pa.ChunkedArray]) -> None:
         )
 
 
-def _fit(workshop: Workshop, sides: Sides, written: _Written) -> dict[str, Any]:
+def _fit(workshop: Workshop, sides: Sides, written: _Written, *, with_statistics: bool) -> dict[str, Any]:
     """Fit fields and biases on the training side and write users and items; entries of the manifest."""
     heads = workshop.source.heads()
     draft = Dataset(workshop.uri, {"splits": written.files}, Schema((), (), heads))
     lengths = {"num_users": len(written.users), "num_items": len(written.items), "num_heads": len(heads)}
     train = sum_training(draft.parts("train"), **lengths)
     names = {"users": written.users, "items": written.items, "protocol": workshop.protocol}
-    fitted = fit_sides(sides, train, heads=heads, **names)
+    ratings = draft.histories("train") if with_statistics else None
+    fitted = fit_sides(sides, train, heads=heads, ratings=ratings, **names)
     totals = {
         split: {name: sum(entry[f"num_{name}"] for entry in entries) for name in ("tasks", "ratings")}
         for split, entries in written.files.items()

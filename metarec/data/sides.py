@@ -6,16 +6,23 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float32
 
 from metarec.data.cleaning import clean_side
+from metarec.data.content_statistics import NAME, content_statistics
 from metarec.data.dataset import BIAS, FEATURE, feature_column
 from metarec.data.features import encode_field, fit_field
+from metarec.data.histories import Histories
 from metarec.data.identifiers import sort_ids
+from metarec.data.least_squares import factorise, training_residuals
 from metarec.data.source import ID, SCENARIO, SideTable, Source, side_table
 from metarec.data.task_keys import scenarios_of, users_of
 from metarec.data.training_side import TrainingSide
 from metarec.schema import ITEM_TASKS, SCENARIO_TRANSFER, FeatureField, Head, Schema, Side
+
+STATISTICS_RANK, STATISTICS_PENALTY, STATISTICS_SWEEPS = 8, 8.0, 15
+"""Of the factorisation of the first head whose factors statistics are of."""
 
 
 class Sides(NamedTuple):
@@ -72,7 +79,14 @@ def read_sides(source: Source, protocol: str) -> Sides:
 
 
 def fit_sides(
-    sides: Sides, train: TrainingSide, *, heads: Sequence[Head], users: pa.Array, items: pa.Array, protocol: str
+    sides: Sides,
+    train: TrainingSide,
+    *,
+    heads: Sequence[Head],
+    users: pa.Array,
+    items: pa.Array,
+    protocol: str,
+    ratings: Histories | None = None,
 ) -> FittedSides:
     """Fit fields and biases on the training side and encode all users and items.
 
@@ -82,12 +96,17 @@ def fit_sides(
         heads: what is predicted.
         users, items: the ids in the order of their indices.
         protocol: its name, which says what tasks are of.
+        ratings: the training ratings, where items get a field more: what these say of their content.
     """
     user_fields, user_columns = _fit(sides.users, users_of(users, protocol), train.trained)
     scenario = {SCENARIO: scenarios_of(users)} if protocol == SCENARIO_TRANSFER else {}
     item_fields, item_columns = _fit(_with_id(sides.items, items), items, train.num_ratings > 0)
     bias_columns = {BIAS + head.name: pa.array(train.biases.item_bias[:, i]) for i, head in enumerate(heads)}
     title = pc.coalesce(_aligned(sides.items.title, sides.items.id, items), items)
+    if ratings is not None:
+        statistics = _statistics(sides.items, items, title, ratings, train)
+        item_fields += (FeatureField(NAME, "dense", width=statistics.shape[1]),)
+        item_columns[FEATURE + NAME] = feature_column(statistics)
     item_facts = {"id": items, "title": title, "training_ratings": pa.array(train.num_ratings)}
     return FittedSides(
         schema=Schema(user_fields, item_fields, tuple(heads)),
@@ -96,6 +115,33 @@ def fit_sides(
             "items.parquet": pa.table(item_facts | bias_columns | item_columns),
         },
         offset=train.biases.offset.tolist(),
+    )
+
+
+def _statistics(
+    table: SideTable,
+    ids: pa.Array,
+    titles: pa.ChunkedArray,
+    ratings: Histories,
+    train: TrainingSide,
+) -> Float32[np.ndarray, "items width"]:
+    factors = factorise(
+        training_residuals(ratings, torch.from_numpy(train.biases.offset + train.biases.item_bias), head=0),
+        num_users=len(ratings),
+        num_items=len(ids),
+        rank=STATISTICS_RANK,
+        penalty=STATISTICS_PENALTY,
+        num_sweeps=STATISTICS_SWEEPS,
+        seed=0,
+    )
+    features = {name: _aligned(column, table.id, ids) for name, column in table.features.items()}
+    return content_statistics(
+        features,
+        table.kinds,
+        titles,
+        num_ratings=train.num_ratings,
+        item_bias=train.biases.item_bias,
+        factors=factors.numpy(),
     )
 
 

@@ -9,6 +9,7 @@ Lee, Im, Jang, Cho, Chung: "MeLU: Meta-Learned User Preference Estimator for Col
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from metarec.models.network import Inputs, Support, hidden_layers
 
@@ -22,18 +23,23 @@ class Melu(nn.Module):
         width: the length of x.
         hidden: widths of the hidden layers, each followed by a ReLU.
         direct: whether there is a direct path.
+        dropout: the share of the last hidden layer's units that each training row is without.
     """
 
-    def __init__(self, width: int, *, hidden: tuple[int, ...], direct: bool) -> None:
+    def __init__(self, width: int, *, hidden: tuple[int, ...], direct: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.layers = hidden_layers(width, hidden)
         self.widths: tuple[int, ...] = (hidden[-1] if hidden else width, *([width] if direct else []))
         self.takes_context = bool(hidden)
+        self.dropout = dropout
 
     def forward(self, inputs: Inputs, support: Support) -> tuple[Float[Tensor, "rows _"], ...]:
         """The parts of the rows' embedding."""
         del support
-        return (self.layers(inputs.flat), inputs.flat)[: len(self.widths)]
+        hidden = self.layers(inputs.flat)
+        if self.dropout and self.training:
+            hidden = F.dropout(hidden, self.dropout)
+        return (hidden, inputs.flat)[: len(self.widths)]
 
     def linear_layers(self) -> list[str]:
         """The names of the hidden layers."""

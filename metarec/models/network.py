@@ -65,6 +65,9 @@ class Layered(Protocol):
     Their end is the first part of its embedding, and `flat` itself is the second where there are two.
     """
 
+    dropout: float
+    """The share of units that training leaves out at their end."""
+
     def linear_layers(self) -> list[str]:
         """The names of the layers within the network, in order; none where `flat` is the first part as well."""
         ...

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from metarec.contracts import Context, Examples, LayerStack, Weights, query_context, support_context
 from metarec.models.features import PairEncoder
 from metarec.models.network import Additive, Factorised, Inputs, Layered, Network, Support
-from metarec.models.residual import item_base, user_bias
+from metarec.models.residual import HAS_USER_BIAS, Residual, item_base, starting_from, user_bias
 from metarec.schema import ID
 from metarec.task import Catalogue, Rows, TaskBatch
 
@@ -28,7 +28,7 @@ class EncodedRows(NamedTuple):
         fields: a vector for each feature field, users' fields first.
         values: the indices into embedding tables that they were looked up at.
         position: 0 for the oldest row of the task's history.
-        base: offset + item bias; 0 without residual.
+        base: offset, with item bias where the residual is on it; 0 without residual.
     """
 
     fields: Float[Tensor, "*tasks rows fields width"]
@@ -66,8 +66,9 @@ class FieldRecommender(nn.Module):
         head: parts of an embedding to a score for each head; None = linear.
         num_heads: how many things it predicts.
         context_width: the length of the context vector; 0 = none.
-        residual: whether to predict what item bias and the user's own bias leave over.
-        user_bias_damping: with residual, ratings at the mean before the user's bias is believed; infinite = never.
+        residual: what the prediction starts from: item bias and the user's own (`bias`), item bias alone (`item`), the
+            mean and the user's own (`user`), or nothing (`none`).
+        user_bias_damping: ratings at the mean before the user's bias is believed.
     """
 
     def __init__(
@@ -77,14 +78,14 @@ class FieldRecommender(nn.Module):
         *,
         num_heads: int,
         context_width: int,
-        residual: bool,
+        residual: Residual,
         user_bias_damping: float,
         head: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.network = network
-        self.head = PartsHead(network.widths, num_heads, zero=residual) if head is None else head
+        self.head = PartsHead(network.widths, num_heads, zero=residual != "none") if head is None else head
         self.context = nn.Parameter(torch.zeros(context_width)) if context_width else None
         self.residual = residual
         self.user_bias_damping = user_bias_damping
@@ -92,17 +93,16 @@ class FieldRecommender(nn.Module):
 
     def encode(self, catalogue: Catalogue, rows: Rows) -> EncodedRows:
         """The vectors of rows, and the base that their prediction starts from."""
-        base = item_base(catalogue, rows)
         return EncodedRows(
             self.encoder(catalogue, rows),
             self.encoder.values(catalogue, rows),
             rows.position,
-            base if self.residual else torch.zeros_like(base),
+            starting_from(item_base(catalogue, rows), catalogue.offset, self.residual),
         )
 
     def base(self, encoded: EncodedRows, context: Context) -> Float[Tensor, "rows heads"]:
-        """Offset, item bias and the user's own bias, as the rows may see it; 0 without residual."""
-        if not self.residual:
+        """What rows start from, with the user's own bias as they may see it where the residual has one."""
+        if self.residual not in HAS_USER_BIAS:
             return encoded.base
         return encoded.base + user_bias(context, context.support.encoded.base, self.user_bias_damping)
 
@@ -145,8 +145,10 @@ class FieldRecommender(nn.Module):
         return [f"{_ENCODER}{name}" for name in self.encoder.tables]
 
     def stack(self) -> LayerStack | None:
-        """The layers of a network that is nothing else, without a context vector, and of a linear head."""
-        if not isinstance(self.network, Layered) or not isinstance(self.head, PartsHead) or self.context is not None:
+        """The layers of a network that is nothing else, without dropout or context vector, and of a linear head."""
+        if not isinstance(self.network, Layered) or not isinstance(self.head, PartsHead):
+            return None
+        if self.network.dropout or self.context is not None:
             return None
         names = [*(f"network.{name}" for name in self.network.linear_layers()), "head.parts.0"]
         return LayerStack(
@@ -166,9 +168,12 @@ class FieldRecommender(nn.Module):
         self, catalogue: Catalogue, batch: TaskBatch
     ) -> tuple[Float[Tensor, "tasks support heads"], Float[Tensor, "tasks query heads"]]:
         """The base of support rows, each without itself, and of query rows, which see the whole support."""
-        support, query = item_base(catalogue, batch.support), item_base(catalogue, batch.query)
-        if not self.residual:
-            return torch.zeros_like(support), torch.zeros_like(query)
+        support, query = (
+            starting_from(item_base(catalogue, rows), catalogue.offset, self.residual)
+            for rows in (batch.support, batch.query)
+        )
+        if self.residual not in HAS_USER_BIAS:
+            return support, query
 
         def one_task(rows: Rows, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
             examples = Examples(support, rows.target, rows.observed, rows.mask)
@@ -197,9 +202,8 @@ class FieldRecommender(nn.Module):
         return on_items, constant + weights[..., -1]
 
     def item_bases(self, catalogue: Catalogue, items: Int[Tensor, " items"]) -> Float[Tensor, "items heads"]:
-        """offset + item bias; 0 without residual."""
-        bases = catalogue.offset + catalogue.item_bias[items]
-        return bases if self.residual else torch.zeros_like(bases)
+        """What items start from, for users who were not trained on."""
+        return starting_from(catalogue.offset + catalogue.item_bias[items], catalogue.offset, self.residual)
 
     @torch.no_grad()
     def load_item_vectors(self, catalogue: Catalogue, vectors: Float[Tensor, "items rank"]) -> None:

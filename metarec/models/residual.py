@@ -8,12 +8,27 @@ With a decision that is zero the prediction is the item + user bias floor, at ev
 Source: the baseline estimates of Koren, "Factorization meets the neighborhood" (KDD 2008), section 2.1.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarec.contracts import Context
 from metarec.task import Catalogue, Rows
+
+Residual = Literal["bias", "item", "user", "none"]
+"""What predictions start from: item and user bias, one of the two alone, or nothing."""
+HAS_USER_BIAS = ("bias", "user")
+
+
+def starting_from(
+    item_base: Float[Tensor, "*rows heads"], offset: Float[Tensor, " heads"], residual: Residual
+) -> Float[Tensor, "*rows heads"]:
+    """What the base of rows is without the user's own bias: offset + b_item, the offset, or 0."""
+    if residual in ("bias", "item"):
+        return item_base
+    return offset.expand_as(item_base) if residual == "user" else torch.zeros_like(item_base)
 
 
 def item_base(catalogue: Catalogue, rows: Rows) -> Float[Tensor, "*tasks rows heads"]:

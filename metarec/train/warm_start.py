@@ -7,11 +7,10 @@ there. It is the factorisation of the floors, on the same ratings, with nothing 
 import torch
 
 from metarec.algorithms.meta_learner import MetaLearner
-from metarec.baselines.factorisation import training_residuals
 from metarec.baselines.item_user_bias import fit_item_level
-from metarec.baselines.least_squares import factorise
 from metarec.config import Config
 from metarec.data.histories import Histories
+from metarec.data.least_squares import factorise, training_residuals
 from metarec.task import Catalogue
 
 PENALTY = 8.0

@@ -63,3 +63,12 @@ def test_losses_and_weights_say_how_many_heads_there_will_be(overrides):
 def test_losses_that_ask_for_different_numbers_of_heads_are_refused():
     message = refusal("outer.loss=squared squared squared", "inner.loss=squared squared")
     assert message.startswith("inner.loss is 'squared squared'; name one loss, or one for each of the 3 heads")
+
+
+def test_dropout_is_refused_where_inner_steps_are_computed_again():
+    assert refusal("model.dropout=0.5", "algorithm.recompute=true") == (
+        "model.dropout is 0.5, but algorithm.recompute computes inner steps a second time and would leave out other "
+        "units; set one of them to 0 or false"
+    )
+    check("model.dropout=0.5")
+    check("algorithm.recompute=true")

@@ -7,9 +7,9 @@ import torch
 from metarec.baselines import EVENT_FLOORS
 from metarec.baselines.event_factorisation import fit_event_factorisation
 from metarec.baselines.item_neighbours import fit_item_neighbours_of_events
-from metarec.baselines.least_squares import factorise
 from metarec.baselines.popularity import event_triples, item_shares
 from metarec.data.histories import Histories
+from metarec.data.least_squares import factorise
 from metarec.evaluate.candidates import WholeCatalogue
 from metarec.evaluate.protocol import evaluate
 from metarec.schema import Head

@@ -9,8 +9,8 @@ import torch
 from metarec.baselines import similarity
 from metarec.baselines.item_neighbours import fit_item_neighbours
 from metarec.baselines.item_user_bias import fit_item_user_bias
-from metarec.baselines.least_squares import Ratings
 from metarec.baselines.similarity import item_similarities
+from metarec.data.least_squares import Ratings
 from metarec.evaluate.protocol import evaluate
 from metarec.schema import Head
 from tests.unit.baselines.test_floors import batch_of, catalogue_of, histories_of
@@ -91,8 +91,8 @@ def test_the_prediction_is_the_damped_weighted_mean_of_the_nearest():
     base = bias(catalogue, batch).item()
     level = bias(catalogue, batch_of([[]], [[]], [[0, 1, 2]]))[0, :, 0]
     rest = torch.tensor([5.0, 4.0, 1.0]) - level - (torch.tensor([5.0, 4.0, 1.0]) - level).sum() / 5
-    from metarec.baselines.factorisation import training_residuals
     from metarec.baselines.item_user_bias import fit_item_level
+    from metarec.data.least_squares import training_residuals
 
     residuals = training_residuals(histories, fit_item_level(histories, catalogue), 0)
     weight = torch.tensor([max(by_definition(residuals, 3, j, 2.0), 0.0) for j in range(3)]).double()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarec.contracts import Context, Examples, query_context, support_context
-from metarec.models.residual import item_base, user_bias
+from metarec.models.residual import item_base, starting_from, user_bias
 from metarec.task import Catalogue, Rows
 from tests.worlds import make_batch, make_catalogue, make_learner
 
@@ -25,11 +25,22 @@ def base_of(*items):
     return CATALOGUE.offset + CATALOGUE.item_bias[list(items)]
 
 
+def rows_of_items(*items):
+    index = torch.tensor([items])
+    no_heads = torch.zeros(*index.shape, 1)
+    return Rows(index, index, index, no_heads, no_heads.bool(), index >= 0)
+
+
 def test_the_base_is_offset_and_item_bias():
-    index = torch.tensor([[0, 1, 3]])
-    no_heads = torch.zeros(1, 3, 1)
-    rows = Rows(index, index, index, no_heads, no_heads.bool(), index >= 0)
-    assert item_base(CATALOGUE, rows).flatten().tolist() == [3.5, 2.75, 4.0]
+    assert item_base(CATALOGUE, rows_of_items(0, 1, 3)).flatten().tolist() == [3.5, 2.75, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("residual", "start"), [("bias", [3.5, 2.75]), ("item", [3.5, 2.75]), ("user", [3.0, 3.0]), ("none", [0.0, 0.0])]
+)
+def test_predictions_start_from_item_bias_from_the_mean_or_from_nothing(residual, start):
+    start_of_rows = starting_from(item_base(CATALOGUE, rows_of_items(0, 1)), CATALOGUE.offset, residual)
+    assert start_of_rows.flatten().tolist() == start
 
 
 def test_a_training_user_starts_from_the_item_bias_without_its_own_fold():

@@ -2,7 +2,7 @@
 
 import torch
 
-from metarec.baselines.least_squares import Ratings, factorise, solve_ridge
+from metarec.data.least_squares import Ratings, factorise, solve_ridge
 
 
 def random_ratings():

@@ -2,13 +2,18 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from metarec.data.histories import Histories
+
 _FIRST_SCALE = 0.1
 """Standard deviation of the item factors before the first sweep."""
+_TRAINING_DAMPING = 5.0
+"""Ratings at the mean added to a training user's bias, as to an item's."""
 
 
 class Ratings(NamedTuple):
@@ -17,6 +22,18 @@ class Ratings(NamedTuple):
     user: Int64[Tensor, " ratings"]
     item: Int64[Tensor, " ratings"]
     residual: Float64[Tensor, " ratings"]
+
+
+def training_residuals(histories: Histories, level: Float64[Tensor, "items heads"], head: int) -> Ratings:
+    """What the item level and the user's damped bias leave of each observed training target of one head."""
+    rows = np.flatnonzero(histories.observed[:, head])
+    user = torch.from_numpy(histories.row_history[rows])
+    item = torch.from_numpy(histories.item[rows])
+    above = torch.from_numpy(histories.target[rows, head]).double() - level[item, head]
+    bias = torch.bincount(user, above, minlength=len(histories)) / (
+        torch.bincount(user, minlength=len(histories)) + _TRAINING_DAMPING
+    )
+    return Ratings(user, item, above - bias[user])
 
 
 def factorise(
