@@ -39,8 +39,8 @@ def test_the_base_is_offset_and_item_bias():
     ("residual", "start"), [("bias", [3.5, 2.75]), ("item", [3.5, 2.75]), ("user", [3.0, 3.0]), ("none", [0.0, 0.0])]
 )
 def test_predictions_start_from_item_bias_from_the_mean_or_from_nothing(residual, start):
-    start_of_rows = starting_from(item_base(CATALOGUE, rows_of_items(0, 1)), CATALOGUE.offset, residual)
-    assert start_of_rows.flatten().tolist() == start
+    base = item_base(CATALOGUE, rows_of_items(0, 1))
+    assert starting_from(base, CATALOGUE.offset, residual).flatten().tolist() == start
 
 
 def test_a_training_user_starts_from_the_item_bias_without_its_own_fold():
