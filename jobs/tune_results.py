@@ -1,6 +1,7 @@
 """The end of a search: what is kept of it, its best trial judged as a training is, and where to look."""
 
 import importlib.util
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,9 @@ def places_to_look(search: "Search", store: "Store") -> list[str]:
     """Where a person can look at a search: MLflow, TensorBoard where it is installed, and Ray's dashboard if any."""
     import ray
 
-    dashboard = ray.init(ignore_reinit_error=True).dashboard_url  # of the Ray that is there
+    dashboard = ray.init(
+        ignore_reinit_error=True, logging_level=logging.ERROR
+    ).dashboard_url  # of the Ray that is there
     page = f"/#/experiments/{store.experiment_id}"
     served = store.uri.startswith("http")
     start = store.uri + page if served else f"mlflow ui --backend-store-uri {store.uri}"
