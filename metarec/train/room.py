@@ -11,7 +11,7 @@ from metarec.data.stream import CPUS_PER_READER
 from metarec.errors import ClusterError
 
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_TO_GET_FREE = 5.0
+SECONDS_TO_GET_FREE = 10.0
 """What a job reserved is counted as free only a moment after it ended."""
 
 
@@ -87,7 +87,7 @@ def check_free_to_prepare() -> None:
     Raises:
         ClusterError: other jobs hold all CPUs.
     """
-    _check_free(CPUS_PER_TASK, f"preparing ratings takes {CPUS_PER_TASK:g} CPU", "what they reserve")
+    _check_free(float(CPUS_PER_TASK), f"preparing ratings takes {CPUS_PER_TASK:g} CPU", "what they reserve")
 
 
 def _check_free(needed: float, what: str, to_lower: str) -> None:

@@ -9,7 +9,7 @@ import ray
 import safetensors.torch
 import torch
 
-from jobs.benchmarks.checkpoints import small_disk
+from jobs.benchmarks.checkpoints import DISK_BYTES, small_disk
 from metarec import storage
 from metarec.config import load_config, with_values
 from metarec.data.prepare import prepare
@@ -115,7 +115,7 @@ def test_what_another_job_holds_is_refused_within_seconds_with_the_sum(config, d
         ClusterError, match=r"= 1.5 CPUs, but other jobs hold 3 of the cluster's 4 CPUs and leave 1; wait"
     ):
         check_free_to_train(with_values(config, {"train.num_workers": 2}), 0.5)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 30
     check_free_to_prepare()
     ray.kill(other)
     check_free_to_train(with_values(config, {"train.num_workers": 2}), 0.5)
@@ -131,6 +131,7 @@ def test_a_full_disk_ends_the_run_at_the_first_try_with_the_checkpoint_that_is_k
     with small_disk(Path(folder.checkpoints)) as disk:
         if disk.startswith("no file"):
             pytest.skip("needs the right to mount a disk that every process sees")
+        Path(folder.checkpoints, "ballast").write_bytes(bytes(DISK_BYTES - 200_000))
         with pytest.raises(StorageError, match=r"no space left.*the checkpoint of step \d+ is kept, where"):
             train(changed, dataset, "full", outer__epochs=400)
         assert CheckpointFolder(folder.checkpoints, 99, lower_is_better=True).newest(pytest.fail) is not None
