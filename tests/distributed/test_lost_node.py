@@ -98,7 +98,7 @@ def test_a_job_waits_for_another_node_says_so_and_ends_at_the_same_bits(cluster,
     assert run.last_checkpoint() == undisturbed.result().last_checkpoint()
 
 
-def test_a_job_that_waited_in_vain_ends_with_the_reason_and_goes_on_with_fewer_workers(cluster, tmp_path):
+def test_a_job_that_waited_in_vain_ends_with_the_reason(cluster, tmp_path):
     with Job(cluster, tmp_path, "left", "train.max_wait_minutes=0.2") as job:
         job.until("epoch 2/")
         (second,) = cluster.worker_nodes
@@ -110,10 +110,6 @@ def test_a_job_that_waited_in_vain_ends_with_the_reason_and_goes_on_with_fewer_w
         "error: run 'left' found no room for its workers in the 0.2 minutes of train.max_wait_minutes: "
         "train.num_workers = 2 x 0.6 CPUs + 2 x 0.25 for Ray Data = 1.7 CPUs"
     )
-    with Job(cluster, tmp_path, "left", "train.num_workers=1") as alone:
-        assert alone.finish() == 0, "".join(alone.said)
-    assert any("going on from the checkpoint of step" in line for line in alone.said)
-    assert alone.result().is_exact()
 
 
 @pytest.fixture
