@@ -53,6 +53,6 @@ def test_a_wait_in_vain_is_told_with_what_was_needed(config):
     told = in_one_sentence(ControllerError(WorkerGroupStartupTimeoutError(num_workers=2)), config, 0.5)
     assert isinstance(told, ClusterError)
     assert told.message.startswith(
-        "run 'r' found no room for its workers in the 30 minutes of train.max_wait_minutes: train.num_workers = 2 x 0.5 "
-        "CPUs + 2 x 0.25 for Ray Data = 1.5 CPUs; add nodes"
+        "run 'r' found no room for its workers in the 30 minutes of train.max_wait_minutes: train.num_workers = 2 x "
+        "0.5 CPUs + 2 x 0.25 for Ray Data = 1.5 CPUs; add nodes"
     )
