@@ -4,7 +4,6 @@ The cluster's nodes are processes of this machine. The workers stand on differen
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -110,32 +109,3 @@ def test_a_job_that_waited_in_vain_ends_with_the_reason(cluster, tmp_path):
         "error: run 'left' found no room for its workers in the 0.2 minutes of train.max_wait_minutes: "
         "train.num_workers = 2 x 0.6 CPUs + 2 x 0.25 for Ray Data = 1.7 CPUs"
     )
-
-
-@pytest.fixture
-def stranger(cluster, tmp_path):
-    """A third node, to which the root is another disk."""
-    root = tmp_path / "root"
-    root.mkdir()
-    ray = shutil.which("ray", path=str(Path(sys.executable).parent))
-    start = f"mount -t tmpfs tmpfs {root} && exec {ray} start --address {cluster.address} --num-cpus 1 --block"
-    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
-        pytest.skip("needs the right to mount a disk that one process alone sees")
-    process = subprocess.Popen(["unshare", "-m", "sh", "-c", start], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(cluster.global_state._live_node_ids()) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    yield root
-    process.terminate()
-    process.wait(30)
-
-
-def test_a_root_that_is_another_disk_to_one_node_is_refused_before_any_work(cluster, stranger):
-    with Job(cluster, stranger, "split") as job:
-        assert job.finish() == 1
-    said = "".join(job.said)
-    assert "does not see what is written to" in last_line(said)
-    assert "a folder that all nodes share" in last_line(said)
-    assert "preparing" not in said
-    assert not any(stranger.glob(".probe-*"))
