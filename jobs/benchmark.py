@@ -12,7 +12,7 @@ from typing import Any
 from jobs import command
 from metarec.config import Config
 
-BENCHMARKS = ("engine", "prepare", "stream", "recovery", "checkpoints", "tune")
+BENCHMARKS = ("engine", "prepare", "stream", "recovery", "checkpoints")
 """Each has a module of its name in `jobs/benchmarks/`, with `measure` (→ a report) and `describe` (→ lines of it)."""
 
 
