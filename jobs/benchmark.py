@@ -19,7 +19,6 @@ BENCHMARKS = (
     "recovery",
     "checkpoints",
     "quality",
-    "tune",
     "recommend",
     "scaling",
     "tracking",

@@ -97,10 +97,10 @@ def _lists(evaluation: Evaluation) -> str:
         )
         for name in evaluation.predictors
     ]
-    undefined = evaluation.num_undefined(metrics[0].name)
+    undefined, words = evaluation.num_undefined(metrics[0].name), evaluation.words
     note = (
-        f"The held-out ratings of a task are ranked among {evaluation.num_candidates:.0f} {evaluation.words.rows}. "
-        f"{undefined} of {len(evaluation.users)} {evaluation.words.tasks} have no relevant query {evaluation.words.row} "
+        f"The held-out ratings of a task are ranked among {evaluation.num_candidates:.0f} {words.rows}. "
+        f"{undefined} of {len(evaluation.users)} {words.tasks} have no relevant query {words.row} "
         "and are left out of the metrics of relevance."
     )
     return table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{text(note)}</p>'

@@ -12,7 +12,6 @@ from metarec import storage
 from metarec.config import Config, config_to_dict, with_values
 from metarec.data.dataset import Dataset
 from metarec.errors import MetarecError, TrainingError
-from metarec.search.population import population_scheduler
 from metarec.search.proposals import proposals_of
 from metarec.search.reports import EPOCH
 from metarec.search.room import bundles_of, trials_at_once
@@ -113,10 +112,8 @@ def _tuner(search: Search, searcher: RecordedSearch, scheduler: TrialScheduler) 
 
 
 def _scheduler(search: Search, known: list[Trial]) -> TrialScheduler:
-    """The population's, or ASHA, told again what trials of an earlier start reported, or none."""
+    """ASHA, told again what trials of an earlier start reported, or none."""
     config = search.config
-    if config.search.algorithm == "population":
-        return population_scheduler(config, search.space)
     if not config.search.early_stopping:
         return FIFOScheduler()
     longest = max([config.outer.epochs, *search.space.ends("outer.epochs")])

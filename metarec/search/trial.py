@@ -12,7 +12,6 @@ from metarec import storage
 from metarec.config import Config, config_from_dict
 from metarec.data.dataset import open_dataset
 from metarec.errors import ConfigError, MetarecError
-from metarec.search.population import CheckpointReports, checkpoint_uri, take_over
 from metarec.search.reports import SECONDS_BETWEEN_LOOKS, EpochReports
 from metarec.search.trials import Result, Trials, standing, trial_config, trial_folder
 from metarec.train.checkpoint import KIND
@@ -31,19 +30,14 @@ def run_trial(suggestion: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
     Bad luck of the settings, such as a rate that makes tasks infinite, is how a trial ends, and no error of the search.
 
     Args:
-        suggestion: `values`, from the searcher, or changed by a population.
+        suggestion: `values`, from the searcher.
         plan: of all trials: `config` as nested tables, `dataset` and `trials` as URIs.
     """
     base, trials, dataset = config_from_dict(plan["config"]), Trials(plan["trials"]), open_dataset(plan["dataset"])
-    trial_id = tune.get_context().get_trial_id()
-    number = trials.number_of(trial_id)
+    number = trials.number_of(tune.get_context().get_trial_id())
     config, folder = trial_config(base, number, suggestion["values"]), trial_folder(base, number)
-    in_population = base.search.algorithm == "population"
-    reports = (CheckpointReports if in_population else EpochReports)(config, dataset, folder)
+    reports = EpochReports(config, dataset, folder)
     with _locked_in_time(folder):
-        if in_population:
-            trials.suggest(number, suggestion["values"], trial_id)
-            take_over(config, folder)
         if not trials.has_ended(number):
             try:
                 outcome = launch(config, dataset, folder, watch=reports, stop=threading.Event())
@@ -59,10 +53,11 @@ def run_trial(suggestion: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
 def finished_result(config: Config, folder: RunFolder) -> Result:
     """The result of a trial that trained to its end: the metric of its best checkpoint, the one that is judged."""
     result = standing(read_journal(folder.journal), config.evaluate.primary, "finished")
-    best = checkpoints_of(config, folder).best(lambda warning: None)
+    checkpoints = checkpoints_of(config, folder)
+    best = checkpoints.best(lambda warning: None)
     if best is None:
         return Result("failed", None, result.num_epochs, result.train_seconds, "none of its checkpoints is whole")
-    metric = storage.read_bundle_manifest(checkpoint_uri(config, folder, best), KIND)["validation"]
+    metric = storage.read_bundle_manifest(storage.join(checkpoints.uri, f"step-{best:010d}"), KIND)["validation"]
     return Result("finished", metric, result.num_epochs, result.train_seconds)
 
 

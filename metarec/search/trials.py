@@ -76,7 +76,7 @@ class Trials:
         self._write(f"{number:03d}.json", {"values": dict(values), "trial_id": trial_id})
 
     def number_of(self, trial_id: str) -> int:
-        """The number of the trial that Tune calls so; its config does not tell, for populations copy configs."""
+        """The number of the trial that Tune calls so."""
         (number,) = (
             trial.number for trial in self.all() if self._json(f"{trial.number:03d}.json")["trial_id"] == trial_id
         )

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from jobs.tune import load_space
 from metarec.config import load_config
 from metarec.search.trials import Trials
 from tests.jobs.command_line import CHECKOUT, SMALL, last_line, run_job
@@ -108,11 +107,6 @@ def test_the_same_search_again_prints_its_result_and_trains_nothing(searched):
             "error: tune_spaces/rates.py: METRIC is 'mae', but the job measures evaluate.primary = 'rmse' on "
             "validation users; change one of them",
         ),
-        (
-            ("--space", "rates", "--set", "search.algorithm=population", "train.num_workers=0"),
-            "error: search.algorithm is 'population' and tune_spaces/rates.py draws inner.lr, which acts on new "
-            "weights alone, so that a change of it would silently do nothing; draw from outer.lr, ",
-        ),
     ],
 )
 def test_a_search_that_makes_no_sense_ends_with_one_sentence_before_any_work(arguments, sentence, tmp_path):
@@ -130,20 +124,6 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused_with_the_sum(tmp
     assert last_line(refused.stderr).startswith(
         "error: train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the cluster has "
     )
-
-
-@pytest.mark.slow
-def test_in_a_population_a_trial_takes_over_weights_and_changed_settings(tmp_path):
-    settings = (*IN_PROCESS, "outer.epochs=40", "search.algorithm=population", "train.cpus_per_worker=0.5")
-    done = run_job(
-        "tune", "--space", "while_training", "--trials", "2", "--set", "run.name=p", *settings,
-        root=tmp_path, timeout=400,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    trials = Trials(str(tmp_path / "runs/p/trials")).all()
-    assert [trial.result.ending for trial in trials] == ["finished"] * 2
-    space = load_space("while_training")
-    assert any(trial.values != space.sample(0, trial.number) for trial in trials)
 
 
 @pytest.mark.slow
