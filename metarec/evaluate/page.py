@@ -24,7 +24,7 @@ def render_page(evaluation: Evaluation, verdict: Verdict | None, *, primary: str
         facts: what is judged on what, as text.
     """
     metric = metric_named(primary)
-    title = f"{evaluation.predictors[-1]} on {len(evaluation.users)} test users"
+    title = f"{evaluation.predictors[-1]} on {len(evaluation.users)} test {evaluation.words.tasks}"
     sections = {
         "results": ("Results", _results(evaluation, metric)),
         "curves": ("What each further rating is worth", _curves(evaluation, metric)),
@@ -74,8 +74,10 @@ def _curves(evaluation: Evaluation, primary: Metric) -> str:
             for name in evaluation.predictors
         ]
         parts += [curves_as_svg(evaluation, metric), table(titles, rows, candidate=evaluation.predictors[-1])]
-    short = [(evaluation.num_short(size), size) for size in evaluation.sizes]
-    notes = [f"{count} users have fewer than {size} support ratings; they keep all." for count, size in short if count]
+    short, tasks = [(evaluation.num_short(size), size) for size in evaluation.sizes], evaluation.words.tasks
+    notes = [
+        f"{count} {tasks} have fewer than {size} support ratings; they keep all." for count, size in short if count
+    ]
     return "".join([*parts, *(f'<p class="note">{text(note)}</p>' for note in notes)])
 
 
@@ -96,9 +98,11 @@ def _lists(evaluation: Evaluation) -> str:
         for name in evaluation.predictors
     ]
     undefined = evaluation.num_undefined(metrics[0].name)
+    words = evaluation.words
     note = (
-        f"A user's held-out ratings are ranked among {evaluation.num_candidates:.0f} items. {undefined} of "
-        f"{len(evaluation.users)} users have no relevant query item and are left out of the metrics of relevance."
+        f"The held-out ratings of a task are ranked among {evaluation.num_candidates:.0f} {words.rows}. "
+        f"{undefined} of {len(evaluation.users)} {words.tasks} have no relevant query {words.row} "
+        "and are left out of the metrics of relevance."
     )
     return table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{text(note)}</p>'
 
@@ -107,7 +111,7 @@ def _segments(evaluation: Evaluation, primary: Metric) -> str:
     best, candidate = best_floor(evaluation, primary), evaluation.predictors[-1]
     if not evaluation.segments or best is None or best == candidate:
         return ""
-    titles = [primary.title, "users", best, candidate, "difference [95 %]"]
+    titles = [primary.title, evaluation.words.tasks, best, candidate, "difference [95 %]"]
     rows = []
     for segment in evaluation.segments:
         values = [evaluation.segment_value(segment, name, "all", primary.name) for name in (best, candidate)]
@@ -136,7 +140,7 @@ def _costs(evaluation: Evaluation) -> str:
 
 def _facts(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
     counts = {
-        "test users": len(evaluation.users),
+        f"test {evaluation.words.tasks}": len(evaluation.users),
         "query ratings": f"{evaluation.num_query:g}",
         "draws": evaluation.num_draws,
         "candidates of a ranking": f"{evaluation.num_candidates:.0f}",

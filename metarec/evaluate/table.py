@@ -72,7 +72,7 @@ def _lists(evaluation: Evaluation, size: Size) -> list[str]:
     for start in range(0, len(rest), _LIST_METRICS_A_BLOCK):
         part = rest[start : start + _LIST_METRICS_A_BLOCK]
         last = start + _LIST_METRICS_A_BLOCK >= len(rest)
-        title = f"ranked among {evaluation.num_candidates:.0f} items" if start == 0 else "and"
+        title = f"ranked among {evaluation.num_candidates:.0f} {evaluation.words.rows}" if start == 0 else "and"
         blocks += ["", _row(title, [metric.title for metric in part] + (_costs_titles(evaluation) if last else []))]
         for name in evaluation.predictors:
             values = [decimal(evaluation.value(name, size, metric.name)) for metric in part]
@@ -99,7 +99,9 @@ def _segments(evaluation: Evaluation, primary: Metric) -> list[str]:
     best, candidate = best_floor(evaluation, primary), evaluation.predictors[-1]
     if not evaluation.segments or best is None or best == candidate:
         return []
-    lines = ["", _row(f"{primary.title} of test users with", ["users", "floor", "model"]) + "  model - floor [95 %]"]
+    tasks = evaluation.words.tasks
+    title = _row(f"{primary.title} of test {tasks} with", [tasks.split()[0], "floor", "model"])
+    lines = ["", title + "  model - floor [95 %]"]
     for segment in evaluation.segments:
         values = [evaluation.segment_value(segment, name, "all", primary.name) for name in (best, candidate)]
         interval = evaluation.compare(candidate, best, metric=primary.name, segment=segment)
