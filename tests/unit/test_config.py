@@ -100,6 +100,7 @@ def test_lists_become_tuples_and_go_back_to_lists():
         ("tracking.experiment=3", "tracking.experiment is 3; expected a text"),
         ("train.meta_batch=0", "train.meta_batch is 0; use 1 or more"),
         ("train.num_workers=-1", "train.num_workers is -1; use 0 or more"),
+        ("outer.squared_weight=0", "outer.squared_weight is 0.0; use a number above 0"),
         ("model.hidden=3", "model.hidden is 3; expected a list"),
         ("model.hidden=[8, 'a']", "model.hidden[1] is 'a'; expected a whole number"),
         ("model.hidden=[0]", "model.hidden is [0]; use widths of 1 or more"),

@@ -36,6 +36,12 @@ def test_the_absolute_and_squared_error_is_the_mean_over_what_was_observed():
     assert loss("absolute_squared", column(1, 0, 100), column(0, 3, 0), column(1, 1, 0).bool()).item() == 12.0
 
 
+def test_what_a_squared_error_counts_beside_an_absolute_one_is_a_setting():
+    """Errors 1 and -3 with weight 1/2: (1 + 0.5 + 3 + 4.5) / 2."""
+    objective = Objective(["absolute_squared"], [RATING], [1.0], squared_weight=0.5)
+    assert objective(column(1, 0), column(0, 3), torch.ones(2, 1, dtype=torch.bool)).item() == 4.5
+
+
 def test_the_cross_entropy_is_that_of_the_target_within_its_scale():
     """A rating of 4 on 1 to 5 is z = 0.75; at s = log 3 the chance is 0.75: its loss is its entropy."""
     expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
