@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from jobs.prepare import describe, describe_audit
 from metarec import storage
@@ -120,20 +119,6 @@ def test_features_are_fitted_on_training_users_and_titles_come_from_the_items_ta
     catalogue = dataset.catalogue()
     assert catalogue.user_features["age"].shape == (NUM_USERS, 1)
     assert catalogue.item_features["tags"].tolist()[0] == [1, 2]
-
-
-def test_content_statistics_are_one_more_field_of_items_where_they_are_asked_for(tmp_path):
-    """Sixteen for tags and sixteen for the words of titles, of items that training never met too."""
-    rows = good_rows()
-    dataset = prepare(
-        tables(tmp_path, rows, data__content_statistics=True, protocol__name="item_cold"), progress=silent
-    )
-    assert [field.name for field in dataset.schema.item_fields] == ["id", "tags", "content_statistics"]
-    found = dataset.catalogue().item_features["content_statistics"]
-    trained = torch.from_numpy(np.bincount(dataset.histories("train").item, minlength=len(found)) > 0)
-    assert found.shape == (len(dataset.item_ids()), 32)
-    torch.testing.assert_close(found[trained].mean(0), torch.zeros(32), rtol=0, atol=0.2)
-    assert found[~trained].any()
 
 
 def test_further_heads_arrive_with_what_was_not_observed_left_open(tmp_path):

@@ -1,0 +1,47 @@
+"""Users and items as a dataset keeps them, with what training says of content beside them."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from metarec.data.dataset import FEATURE
+from metarec.data.sides import Sides, fit_sides
+from metarec.data.source import side_table
+from metarec.schema import Head
+from tests.worlds import NUM_ITEMS, make_histories
+
+NUM_NEW = 3
+ITEMS = pa.array([f"{item:02d}" for item in range(NUM_ITEMS + NUM_NEW)])
+
+
+def fitted(*, with_statistics):
+    """Twelve items that all have been rated and three that have not; every second has the tag `even`."""
+    tags = pa.array([["even"] if item % 2 == 0 else ["odd"] for item in range(len(ITEMS))])
+    items = side_table("items.csv", ITEMS, {"tags": ("multi_valued", tags)}, title=pa.array(["Thing"] * len(ITEMS)))
+    return fit_sides(
+        Sides(side_table("", pa.array([], pa.string()), {}), items, {}, {}),
+        make_histories(12, 12, 8),
+        heads=[Head("rating", 1.0, 5.0)],
+        users=pa.array(["a", "b", "c"]),
+        items=ITEMS,
+        with_statistics=with_statistics,
+    )
+
+
+@pytest.mark.parametrize(
+    ("with_statistics", "names"), [(False, ["id", "tags"]), (True, ["id", "tags", "content_statistics"])]
+)
+def test_content_statistics_are_one_more_field_of_items_where_they_are_asked_for(with_statistics, names):
+    found = fitted(with_statistics=with_statistics)
+    assert [field.name for field in found.schema.item_fields] == names
+    assert [FEATURE + name in found.tables["items.parquet"].column_names for name in names] == [True] * len(names)
+
+
+def test_items_that_nobody_has_rated_have_statistics_by_their_content():
+    """The first and the last of the new items have the same tag and title, the one between another tag."""
+    found = fitted(with_statistics=True)
+    table = found.tables["items.parquet"]
+    assert table["training_ratings"].to_pylist()[-NUM_NEW:] == [0] * NUM_NEW
+    first, second, third = np.array(table[FEATURE + "content_statistics"].to_pylist())[-NUM_NEW:]
+    assert first.tolist() == third.tolist() != second.tolist()
+    assert np.isfinite(second).all()
