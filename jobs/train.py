@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from metarec.evaluate.protocol import Predict
     from metarec.learner import Learner
     from metarec.registry import Figure, Version
-    from metarec.tracking import Run, Store
+    from metarec.tracking import Outbox, Run, Store
     from metarec.train.launch import Watch
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -53,7 +53,7 @@ def work(config: Config, folder: RunFolder) -> str:
     from metarec.build import check_combination
     from metarec.data.sources import check_source
     from metarec.evaluate.candidates import require_candidates_for_lists
-    from metarec.tracking import Delivery, Outbox, open_store, sampled_machine, start_run
+    from metarec.tracking import Delivery, open_store, sampled_machine, start_run
 
     check_combination(config)
     require_candidates_for_lists(config)
@@ -74,8 +74,7 @@ def work(config: Config, folder: RunFolder) -> str:
         with keeping_status(folder), start_run(store, config.run.name, config, known_run(config, folder)) as tracked:
             folder.update_state(mlflow_run_id=tracked.run_id)
             tracked.log_dataset(dataset.manifest)
-            outboxes = [Outbox(store, tracked.run_id, journal, warn=say) for journal in folder.journals]
-            with Delivery(outboxes, say=say), sampled_machine(folder.machine_journal):
+            with Delivery(outboxes_of(store, tracked, folder), say=say), sampled_machine(folder.machine_journal):
                 train(config, dataset, folder)
                 try:
                     summary = judge(config, dataset, folder, store, tracked)
@@ -92,6 +91,13 @@ def known_run(config: Config, folder: RunFolder) -> str | None:
 
     known: str | None = folder.read_state().get("mlflow_run_id")
     return known or checkpoints_of(config, folder).tracking_run_id()
+
+
+def outboxes_of(store: "Store", tracked: "Run", folder: RunFolder) -> list["Outbox"]:
+    """What takes each of a run's journals to its run in MLflow."""
+    from metarec.tracking import Outbox
+
+    return [Outbox(store, tracked.run_id, journal, warn=say) for journal in folder.journals]
 
 
 def announce_plan(config: Config, dataset: "Dataset", cpus: float) -> None:

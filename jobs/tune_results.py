@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.command import say
-from jobs.train import judge
+from jobs.train import judge, outboxes_of
 from metarec import storage
 from metarec.config import Config
 from metarec.errors import TrainingError
@@ -37,13 +37,14 @@ def best_of(config: Config, trials: Sequence["Trial"]) -> "Trial":
 def conclude(search: "Search", store: "Store", tracking: "SearchTracking", trials: Sequence["Trial"]) -> str:
     """Keep table, plot and best config, judge the winner on test users, and say where to look."""
     from metarec.search.trials import trial_config, trial_folder
+    from metarec.tracking import Delivery
 
     config = search.config
     best = best_of(config, trials)
     table, evidence = keep_results(search, tracking, trials, best)
     say(f"{evidence}; it alone meets the test users")
     winner, folder = trial_config(config, best.number, best.values), trial_folder(config, best.number)
-    with tracking.reopened(best) as tracked:
+    with tracking.reopened(best) as tracked, Delivery(outboxes_of(store, tracked, folder), say=say):
         result = judge(winner, search.dataset, folder, store, tracked)
     file, plot = (storage.join(search.folder.uri, name) for name in ("best.toml", "trials.png"))
     return "\n".join(

@@ -115,6 +115,11 @@ def talking_to(uri: str) -> Iterator[None]:
                 f"the MLflow server {shown(uri)} refuses these credentials ({_reason(error)}); set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             ) from error
+        if answer := re.search(r"too many (\d+) error responses", str(error)):
+            raise TrackingError(
+                f"the MLflow server {shown(uri)} answers {answer[1]}; look at its log, or change tracking.uri "
+                "(MLFLOW_TRACKING_URI)"
+            ) from error
         if " failed with exception " in str(error):  # what MLflow says of any fault on the way to a server
             raise TrackingError(_no_answer(uri, "the connection failed")) from error
         raise TrackingError(

@@ -9,7 +9,7 @@ from tests.jobs.command_line import SMALL, run_job
 
 SETTINGS = (
     *SMALL,
-    *("data.min_ratings=4", "task.num_query=3", "synthetic.mean_ratings=30"),
+    *("data.min_ratings=4", "task.num_query=3", "evaluate.k=3", "synthetic.mean_ratings=30"),
     *("protocol.validation=0.25", "protocol.test=0.25", "train.num_workers=0"),
 )
 """Enough ratings for a task of each user with new items, or in each scenario."""

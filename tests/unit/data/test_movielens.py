@@ -47,6 +47,7 @@ def test_ratings_of_100k_are_read_with_their_row_and_a_torn_line_as_a_fault(ml_1
         "user": "2",
         "item": "1",
         "timestamp": "881250950",
+        "scenario": None,
         "fault": None,
         "target.rating": "5",
     }

@@ -4,9 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from metarec.data.biases import fit_biases
 from metarec.data.dataset import FEATURE
 from metarec.data.sides import Sides, fit_sides
 from metarec.data.source import side_table
+from metarec.data.training_side import TrainingSide
 from metarec.schema import Head
 from tests.worlds import NUM_ITEMS, make_histories
 
@@ -18,13 +20,16 @@ def fitted(*, with_statistics):
     """Twelve items that all have been rated and three that have not; every second has the tag `even`."""
     tags = pa.array([["even"] if item % 2 == 0 else ["odd"] for item in range(len(ITEMS))])
     items = side_table("items.csv", ITEMS, {"tags": ("multi_valued", tags)}, title=pa.array(["Thing"] * len(ITEMS)))
+    ratings = make_histories(12, 12, 8)
+    num_ratings = np.bincount(ratings.item, minlength=len(ITEMS))
     return fit_sides(
         Sides(side_table("", pa.array([], pa.string()), {}), items, {}, {}),
-        make_histories(12, 12, 8),
+        TrainingSide(np.ones(3, bool), num_ratings, fit_biases(ratings, num_items=len(ITEMS))),
         heads=[Head("rating", 1.0, 5.0)],
         users=pa.array(["a", "b", "c"]),
         items=ITEMS,
-        with_statistics=with_statistics,
+        protocol="user_cold",
+        ratings=ratings if with_statistics else None,
     )
 
 

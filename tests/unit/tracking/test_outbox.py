@@ -72,6 +72,6 @@ def test_a_server_that_fails_is_named_once_and_what_is_left_is_counted(tmp_path,
     gate.close()
     assert max(took) < 1.0
     assert len(said) == 2
-    assert f"the MLflow store {gate.uri} refuses" in said[0]
+    assert f"the MLflow server {gate.uri} answers 500" in said[0]
     assert "its metrics wait in the run's journal" in said[0]
     assert said[1] == "warning: 30 lines of metrics are not on the MLflow server; python -m jobs.sync sends them"
