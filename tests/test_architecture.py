@@ -33,6 +33,7 @@ LAYERS = (
         "data.parallel",
         "data.prepare",
         "data.stream",
+        "bulk",
         "train.room",
         "train.failures",
         "train.preflight",
