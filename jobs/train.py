@@ -236,6 +236,7 @@ def figure_of(evaluation: "Evaluation", name: str, metric: str, num_resamples: i
 def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Learner":
     """The run's model at its best validation metric, with all that it needs to serve."""
     from metarec.build import build_learner
+    from metarec.data.dataset import read_part
     from metarec.data.item_statistics import item_statistics
     from metarec.learner import Learner
     from metarec.onboarding import STATISTICS
@@ -251,7 +252,7 @@ def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Lear
     progress = checkpoints.load(best, module)
     say(f"best checkpoint: step {best}, validation {config.evaluate.primary} {progress.validation:.4f}")
     item_ids = dataset.item_ids()
-    rated = item_statistics(dataset.parts("train"), num_items=len(item_ids))
+    rated = item_statistics(map(read_part, dataset.parts("train")), num_items=len(item_ids))
     facts = {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,

@@ -1,12 +1,12 @@
-"""How often and how each item was rated in training: sums over the files, one after the other."""
+"""How often and how each item was rated in training: sums over histories, file after file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from metarec.data.dataset import Part, read_part
+from metarec.data.histories import Histories
 
 
 class ItemStatistics(NamedTuple):
@@ -23,22 +23,13 @@ class ItemStatistics(NamedTuple):
     variance: Float64[np.ndarray, " items"]
 
 
-def item_statistics(parts: Sequence[Part], *, num_items: int) -> ItemStatistics:
-    """Read the training files.
-
-    Args:
-        parts: the files.
-        num_items: of the dataset.
-
-    Raises:
-        StorageError: a file is missing or damaged.
-    """
+def item_statistics(parts: Iterable[Histories], *, num_items: int) -> ItemStatistics:
+    """Sum up training histories, such as `map(read_part, dataset.parts("train"))`, which holds one file at a time."""
     sums = np.zeros((3, num_items))
-    for part in parts:
-        histories = read_part(part)
+    for histories in parts:
         seen = histories.observed[:, 0]
         item, rating = histories.item[seen], histories.target[seen, 0].astype(np.float64)
         sums += [np.bincount(item, rating**power, minlength=num_items) for power in range(3)]
-    count = sums[0].astype(np.int64)
-    mean, square = sums[1:] / np.maximum(count, 1)
-    return ItemStatistics(count, mean, np.maximum(square - mean**2, 0))
+    num_ratings = sums[0].astype(np.int64)
+    mean, square = sums[1:] / np.maximum(num_ratings, 1)
+    return ItemStatistics(num_ratings, mean, np.maximum(square - mean**2, 0))

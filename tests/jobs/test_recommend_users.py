@@ -1,10 +1,13 @@
 """`python -m jobs.recommend --users` as a person runs it: a model in a folder, a table, a Ray of its own."""
 
 import pyarrow.parquet as pq
+import pytest
 
 from metarec import storage
 from tests.jobs.command_line import last_line, run_job
 from tests.unit.test_learner import tiny_learner
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_table_of_users_becomes_a_table_of_recommendations(tmp_path):
