@@ -19,6 +19,7 @@ BENCHMARKS = (
     "recovery",
     "checkpoints",
     "quality",
+    "questions",
     "recommend",
     "scaling",
     "tracking",

@@ -1,6 +1,8 @@
-"""Recommend to one user from a few ratings.
+"""Recommend to one user from a few ratings, to all users of a table, or say what to ask a new user about.
 
-python -m jobs.recommend --model URI --ratings "ITEM:RATING,…" [--user "FEATURE=VALUE,…"] [-k 10]
+python -m jobs.recommend --model URI --ratings "ITEM:RATING,…" [--user "FEATURE=VALUE,…"] [-k 10] [--explain]
+python -m jobs.recommend --model URI --users FILE --out DIR [-k 10]
+python -m jobs.recommend --model URI --ask N [--by variance|evidence]
 """
 
 import argparse
@@ -9,33 +11,111 @@ from typing import TYPE_CHECKING
 
 import metarec
 from jobs import command
+from jobs.command import say
 from metarec.config import Config
 from metarec.errors import RequestError
 
 if TYPE_CHECKING:
-    from metarec.learner import Learner
+    from metarec.learner import AdaptedUser, Learner, Recommendation
+    from metarec.users_table import UsersTable
+
+REASONS = 3
+"""Contributions that `--explain` shows of each recommended item."""
+NAMED = 3
+"""Unknown ids that a line names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this job."""
     parser.add_argument("--model", required=True, metavar="URI", help="such as models:/metarec-synthetic@champion")
-    parser.add_argument("--ratings", required=True, metavar="ITEM:RATING,…", help='such as "50:5,181:4"; "" = none')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--ratings", metavar="ITEM:RATING,…", help='of one user, such as "50:5,181:4"; "" = none')
+    what.add_argument(
+        "--users", metavar="FILE", help="a Parquet or CSV table of ratings, oldest first; columns as tables.user, …"
+    )
+    what.add_argument("--ask", type=int, metavar="N", help="the N items to ask a new user about")
     parser.add_argument("--user", default="", metavar="FEATURE=VALUE,…", help='such as "age=25,gender=F"')
     parser.add_argument("-k", type=int, default=10, help="how many items to recommend (10)")
+    parser.add_argument("--explain", action="store_true", help="what the user's ratings did to each score")
+    parser.add_argument("--allow", metavar="FILE", help="recommend only these items; one id a line")
+    parser.add_argument("--deny", metavar="FILE", help="never recommend these items; one id a line")
+    parser.add_argument("--out", metavar="DIR", help="with --users: an empty folder for the Parquet files")
+    parser.add_argument("--by", default="variance", choices=("variance", "evidence"), help="with --ask: the choice")
 
 
 def run(config: Config, arguments: argparse.Namespace) -> None:
-    """Print the k best items for the user.
+    """Print the k best items for the user, write those of all users of a table, or print what to ask.
 
     Raises:
         RequestError: the ratings or features cannot be read, or name what the model does not know.
         RegistryError: there is no such model.
     """
-    ratings, user = parse_ratings(arguments.ratings), parse_user(arguments.user)
+    check_arguments(arguments)
+    if arguments.users is not None:
+        serve_table(config, arguments)
+    elif arguments.ask is not None:
+        ask(config, arguments)
+    else:
+        serve_one(config, arguments)
+
+
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """Refuse arguments that the other arguments would leave without effect.
+
+    Raises:
+        RequestError: there is one, or `--users` stands without `--out`.
+    """
+    given, ratings = arguments.users is not None, arguments.ratings is not None
+    if given != (arguments.out is not None):
+        raise RequestError(
+            "--users and --out go together: the table of ratings, and the folder for what is recommended"
+        )
+    for name in ("user", "explain"):
+        if getattr(arguments, name) and not ratings:
+            raise RequestError(f"--{name} needs --ratings, those of one user")
+    for name in ("allow", "deny"):
+        if getattr(arguments, name) is not None and arguments.ask is not None:
+            raise RequestError(f"--{name} says what may be recommended; leave it out with --ask")
+
+
+def serve_one(config: Config, arguments: argparse.Namespace) -> None:
+    """Print the k best items for one user."""
+    ratings, features = parse_ratings(arguments.ratings), parse_user(arguments.user)
     learner = _pull(arguments.model, config)
-    best = learner.adapt(ratings, user=user).recommend(arguments.k)
+    user = learner.adapt(ratings, user=features)
+    best = user.recommend(arguments.k, among=_allowed(learner, arguments))
     rows = [(f"{place}", each.item, each.title, f"{each.score:.2f}") for place, each in enumerate(best, start=1)]
-    print(render(rows, learner.words.row))
+    table, *lines = render(rows, learner.words.row).splitlines()
+    print(table)
+    for line, reasons in zip(lines, _reasons(user, best) if arguments.explain else [[]] * len(best), strict=True):
+        print("\n".join([line, *reasons]))
+
+
+def serve_table(config: Config, arguments: argparse.Namespace) -> None:
+    """Write the k best items for each user of a table."""
+    from metarec.bulk import check_request, recommend_to_table
+    from metarec.users_table import read_users
+
+    learner = _pull(arguments.model, config)
+    among = _allowed(learner, arguments) or learner.item_ids
+    check_request(learner, arguments.out, k=arguments.k, among=among)
+    table = read_users(learner, arguments.users, config.tables)
+    for line in _notes(table):
+        print(line)
+    with command.ray_session():
+        say(f"recommending to {table.users.num_rows:,} users of {table.num_rows:,} rows")
+        recommend_to_table(learner, table.users, arguments.out, k=arguments.k, among=among)
+    say(f"{table.users.num_rows:,} users have their items in {arguments.out}")
+
+
+def ask(config: Config, arguments: argparse.Namespace) -> None:
+    """Print the items to ask a new user about."""
+    from metarec.onboarding import choose_questions
+
+    learner = _pull(arguments.model, config)
+    chosen = choose_questions(learner, arguments.ask, by=arguments.by)
+    rows = [(f"{place}", each.item, each.title, f"{each.value:.3f}") for place, each in enumerate(chosen, start=1)]
+    print(render(rows, learner.words.row, arguments.by))
 
 
 def parse_ratings(text: str) -> list[tuple[str, float]]:
@@ -63,11 +143,51 @@ def parse_user(text: str) -> dict[str, str]:
     return user
 
 
-def render(rows: Sequence[tuple[str, str, str, str]], called: str = "item") -> str:
-    """A table of place, item (or whatever it is called), title and score."""
-    table = [("", called, "title", "score"), *rows]
+def render(rows: Sequence[tuple[str, str, str, str]], called: str = "item", value: str = "score") -> str:
+    """A table of place, item (or whatever it is called), title and score (or whatever that is)."""
+    table = [("", called, "title", value), *rows]
     place, item, title, score = (max(len(row[column]) for row in table) for column in range(4))
     return "\n".join(f"{p:>{place}}  {i:<{item}}  {t:<{title}}  {s:>{score}}" for p, i, t, s in table)
+
+
+def _reasons(user: "AdaptedUser", best: Sequence["Recommendation"]) -> list[list[str]]:
+    """For each recommended item the lines that say which ratings moved its score most."""
+    explained = user.explain_all([each.item for each in best])
+    return [[f"     {_reason(*each)}" for each in own[:REASONS]] for own in explained]
+
+
+def _reason(item: str, title: str, rating: float, change: float) -> str:
+    named = f"{title} ({item})" if title != item else item
+    return f"{change:+.2f}  {rating:g} for {named}"
+
+
+def _allowed(learner: "Learner", arguments: argparse.Namespace) -> Sequence[str] | None:
+    """The items that the lists allow, or None where there are no lists; unknown ids are reported."""
+    from metarec.item_filters import allowed_items, read_ids
+
+    if arguments.allow is None and arguments.deny is None:
+        return None
+    allow, deny = (None if place is None else read_ids(place) for place in (arguments.allow, arguments.deny))
+    found = allowed_items(learner, allow=allow, deny=deny)
+    if found.unknown:
+        print(f"{len(found.unknown):,} listed {learner.words.rows} are unknown to the model: {_some(found.unknown)}")
+    return found.items
+
+
+def _notes(table: "UsersTable") -> list[str]:
+    """What of the table was left out."""
+    notes = [f"{count:,} rows left out: {reason}" for reason, count in table.unusable.items()]
+    if table.unknown:
+        rows = sum(table.unknown.values())
+        notes.append(
+            f"{rows:,} rows left out: the model does not know their {len(table.unknown):,} items: "
+            f"{_some(list(table.unknown))}"
+        )
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def _pull(model: str, config: Config) -> "Learner":

@@ -242,7 +242,10 @@ def figure_of(evaluation: "Evaluation", name: str, metric: str, num_resamples: i
 def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Learner":
     """The run's model at its best validation metric, with all that it needs to serve."""
     from metarec.build import build_learner
+    from metarec.data.dataset import read_part
+    from metarec.data.item_statistics import item_statistics
     from metarec.learner import Learner
+    from metarec.onboarding import STATISTICS
     from metarec.train.worker import checkpoints_of
 
     module = build_learner(config, dataset.schema)
@@ -254,6 +257,8 @@ def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Lear
         )
     progress = checkpoints.load(best, module)
     say(f"best checkpoint: step {best}, validation {config.evaluate.primary} {progress.validation:.4f}")
+    item_ids = dataset.item_ids()
+    rated = item_statistics(map(read_part, dataset.parts("train")), num_items=len(item_ids))
     facts = {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
@@ -261,10 +266,9 @@ def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Lear
         "step": best,
         "validation": progress.validation,
         "training_seconds": training_seconds(folder),
+        STATISTICS: {name: values.tolist() for name, values in rated._asdict().items()},
     }
-    return Learner(
-        module, config, dataset.schema, dataset.catalogue(), dataset.item_ids(), dataset.item_titles(), facts
-    )
+    return Learner(module, config, dataset.schema, dataset.catalogue(), item_ids, dataset.item_titles(), facts)
 
 
 def training_seconds(folder: RunFolder) -> float:

@@ -31,7 +31,8 @@ from metarec.contracts import State
 from metarec.data.histories import Histories
 from metarec.data.negatives import Negatives, draw_negatives
 from metarec.errors import RequestError, StorageError
-from metarec.ranking import BestItems, best_items
+from metarec.explanation import contributions
+from metarec.ranking import BestItems, best_candidates
 from metarec.schema import Schema
 from metarec.task import Catalogue, Rows
 from metarec.user_features import as_number, encode_users
@@ -57,6 +58,22 @@ class Recommendation(NamedTuple):
     item: str
     title: str
     score: float
+
+
+class Contribution(NamedTuple):
+    """What one of a user's ratings did to a score.
+
+    Attributes:
+        item: what was rated.
+        title: its title; the id where there is none.
+        rating: what the user gave.
+        change: the score with the rating less the score without it; not clipped to the scale.
+    """
+
+    item: str
+    title: str
+    rating: float
+    change: float
 
 
 class Learner:
@@ -103,12 +120,8 @@ class Learner:
         Raises:
             RequestError: an item or a feature is unknown, an item is rated twice, or a value cannot be used.
         """
-        pairs = pairs_of(ratings)
-        items = self.indices([item for item, _ in pairs])
-        catalogue, state = self.adapt_all([items], [self.check_ratings(pairs)], [user or {}])
-        return AdaptedUser(self, catalogue, state, items)
+        return AdaptedUser(self, ratings, user or {})
 
-    @torch.no_grad()
     def adapt_all(
         self,
         items: Sequence[Sequence[int]],
@@ -128,13 +141,39 @@ class Learner:
         Raises:
             RequestError: a feature cannot be used.
         """
+        catalogue, _, state = self.adapt_with_support(items, ratings, users)
+        return catalogue, state
+
+    @torch.no_grad()
+    def adapt_with_support(
+        self,
+        items: Sequence[Sequence[int]],
+        ratings: Sequence[Sequence[float]],
+        users: Sequence[Mapping[str, Any]],
+    ) -> tuple[Catalogue, Rows, State]:
+        """As `adapt_all`, with the rows that were adapted to between catalogue and state.
+
+        Raises:
+            RequestError: a feature cannot be used.
+        """
         device = self.catalogue.offset.device
         features = encode_users(self.schema.user_fields, users, self.config.tables.separator)
         catalogue = self.catalogue._replace(user_features=features).to(device)
         support = self._with_negatives(self._rows(items, ratings)).to(device)
-        return catalogue, self.module.adapt(
-            catalogue, support, torch.zeros(len(items), dtype=torch.int64, device=device)
-        )
+        seeds = torch.zeros(len(items), dtype=torch.int64, device=device)
+        return catalogue, support, self.module.adapt(catalogue, support, seeds)
+
+    def candidates(self, items: Sequence[str] | None = None) -> Int[Tensor, " items"]:
+        """Where the items that may be recommended stand in the catalogue, in its order; all if none are named.
+
+        Raises:
+            RequestError: one is not in it, or the list is empty.
+        """
+        if items is None:
+            return torch.arange(self.catalogue.num_items)
+        if not items:
+            raise RequestError(f"no {self.words.row} is left to recommend; allow at least one")
+        return torch.tensor(sorted(set(self.indices(items))), dtype=torch.int64)
 
     def check_ratings(self, pairs: Sequence[tuple[str, float | int]]) -> list[float]:
         """The ratings of some items as numbers on the scale.
@@ -256,28 +295,64 @@ class Learner:
 
 
 class AdaptedUser:
-    """A user whom a learner has adapted to; made by `Learner.adapt`."""
+    """A user whom a learner has adapted to; made by `Learner.adapt`.
 
-    def __init__(self, learner: Learner, catalogue: Catalogue, state: State, rated: Sequence[int]) -> None:
+    Args:
+        learner: the model.
+        ratings: what the user gave, from oldest to newest.
+        user: features of the user by name.
+
+    Raises:
+        RequestError: as `Learner.adapt` says.
+    """
+
+    def __init__(self, learner: Learner, ratings: Ratings, user: Mapping[str, Any]) -> None:
         self._learner = learner
-        self._catalogue = catalogue
-        self._state = state
-        self._rated = torch.tensor(list(rated), dtype=torch.int64)
+        self._user = dict(user)
+        self._pairs = pairs_of(ratings)
+        items = learner.indices([item for item, _ in self._pairs])
+        values = learner.check_ratings(self._pairs)
+        self._catalogue, self._support, self._state = learner.adapt_with_support([items], [values], [user])
+        self._rated = torch.tensor(items, dtype=torch.int64)
 
-    def recommend(self, k: int = 10) -> list[Recommendation]:
+    def adapt(self, more_ratings: Ratings) -> "AdaptedUser":
+        """The same user after further ratings; this one stays as it is.
+
+        The new user has adapted to all ratings, old and new, from the initial weights: exactly what `Learner.adapt`
+        gives for all of them at once, with every algorithm, at the cost of adapting to all of them. An item that is
+        rated again has its new rating alone and counts as rated last.
+
+        Args:
+            more_ratings: from oldest to newest.
+
+        Raises:
+            RequestError: as `Learner.adapt` says.
+        """
+        more = pairs_of(more_ratings)
+        again = {item for item, _ in more}
+        kept = [pair for pair in self._pairs if pair[0] not in again]
+        return AdaptedUser(self._learner, [*kept, *more], self._user)
+
+    def recommend(self, k: int = 10, *, among: Sequence[str] | None = None) -> list[Recommendation]:
         """The k items with the highest predictions, best first, none of which the user rated.
 
         Items are ranked by the prediction as it is and reported with it clipped to the scale.
 
+        Args:
+            k: how many.
+            among: the items that may be recommended; all if not given.
+
         Raises:
-            RequestError: k is below 1 or above the number of items that the user has not rated.
+            RequestError: one of them is not in the catalogue, or k is below 1 or above the number of those that the
+                user has not rated.
         """
-        num_left = self._catalogue.num_items - len(self._rated)
+        candidates = self._learner.candidates(among)
+        num_left = int((~torch.isin(candidates, self._rated)).sum())
         if not 1 <= k <= num_left:
             raise RequestError(f"k is {k}; use 1 to {num_left}, the {self._learner.words.rows} without a rating")
-        scores = self._scores(torch.arange(self._catalogue.num_items))
         nobody = torch.zeros_like(self._rated)
-        return recommendations(self._learner, best_items(scores, nobody, self._rated, k))[0]
+        best = best_candidates(self._scores(candidates), candidates, nobody, self._rated, k)
+        return recommendations(self._learner, best)[0]
 
     def predict(self, items: Sequence[str]) -> list[float]:
         """The predicted ratings of some items, clipped to the scale.
@@ -288,6 +363,40 @@ class AdaptedUser:
         head, wanted = self._learner.schema.heads[0], torch.tensor(self._learner.indices(items), dtype=torch.int64)
         predictions: list[float] = self._scores(wanted)[0].clamp(head.low, head.high).tolist()
         return predictions
+
+    def explain(self, item: str) -> list[Contribution]:
+        """What each of the user's ratings contributes to an item's score, the largest (up or down) first.
+
+        Raises:
+            RequestError: the item is not in the catalogue.
+        """
+        return self.explain_all([item])[0]
+
+    def explain_all(self, items: Sequence[str]) -> list[list[Contribution]]:
+        """`explain` for some items; each rating is left out once for all of them.
+
+        Raises:
+            RequestError: an item is not in the catalogue.
+        """
+        wanted = torch.tensor(self._learner.indices(items), dtype=torch.int64)
+        if not self._pairs:
+            return [[] for _ in items]
+        found = contributions(
+            self._learner.module,
+            self._catalogue,
+            self._support,
+            wanted.to(self._catalogue.offset.device),
+            rows_each=self._support.mask.shape[1] // len(self._pairs),
+        )
+        return [self._by_size(own) for own in found.T.tolist()]
+
+    def _by_size(self, changes: Sequence[float]) -> list[Contribution]:
+        titles = [self._learner.item_titles[item] for item in self._rated.tolist()]
+        named = [
+            Contribution(item, title, float(rating), change)
+            for (item, rating), title, change in zip(self._pairs, titles, changes, strict=True)
+        ]
+        return sorted(named, key=lambda each: -abs(each.change))
 
     def _scores(self, items: Int[Tensor, " items"]) -> Float[Tensor, "1 items"]:
         device = self._catalogue.offset.device

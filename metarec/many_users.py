@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from metarec.algorithms.all_items import score_items
 from metarec.errors import RequestError
 from metarec.learner import Learner, Ratings, Recommendation, pairs_of, recommendations
-from metarec.ranking import best_items
+from metarec.ranking import best_candidates
 
 USERS_AT_ONCE = 1024
 
@@ -27,7 +29,12 @@ class Served(NamedTuple):
 
 
 def recommend_to_all(
-    learner: Learner, ratings: Sequence[Ratings], *, users: Sequence[Mapping[str, Any]] | None = None, k: int = 10
+    learner: Learner,
+    ratings: Sequence[Ratings],
+    *,
+    users: Sequence[Mapping[str, Any]] | None = None,
+    k: int = 10,
+    among: Sequence[str] | None = None,
 ) -> list[Served]:
     """The k best items for each of some users, as `Learner.adapt` and `AdaptedUser.recommend` have them one by one.
 
@@ -36,26 +43,35 @@ def recommend_to_all(
         ratings: of each user.
         users: features of each; none if not given.
         k: how many items.
+        among: the items that may be recommended; all if not given.
 
     Raises:
-        RequestError: a rating or a feature cannot be used, an item is rated twice, or k is below 1.
+        RequestError: a rating or a feature cannot be used, an item is rated twice, k is below 1, or one of `among` is
+            unknown.
     """
     if k < 1:
         raise RequestError(f"k is {k}; use 1 or more")
     users = [{}] * len(ratings) if users is None else users
+    candidates = learner.candidates(among)
     # users with supports of like length together, so that little of a batch is padding
     order = sorted(range(len(ratings)), key=lambda user: len(ratings[user]))
     served: list[Served] = [Served([], ())] * len(ratings)
     for start in range(0, len(order), USERS_AT_ONCE):
         some = order[start : start + USERS_AT_ONCE]
-        found = _recommend_to_some(learner, [ratings[user] for user in some], [users[user] for user in some], k)
+        found = _recommend_to_some(
+            learner, [ratings[user] for user in some], [users[user] for user in some], candidates, k
+        )
         for user, one in zip(some, found, strict=True):
             served[user] = one
     return served
 
 
 def _recommend_to_some(
-    learner: Learner, ratings: Sequence[Ratings], users: Sequence[Mapping[str, Any]], k: int
+    learner: Learner,
+    ratings: Sequence[Ratings],
+    users: Sequence[Mapping[str, Any]],
+    candidates: Int[Tensor, " candidates"],
+    k: int,
 ) -> list[Served]:
     given = [pairs_of(own) for own in ratings]
     known = [[pair for pair in pairs if learner.knows(pair[0])] for pairs in given]
@@ -63,10 +79,10 @@ def _recommend_to_some(
     items = [learner.indices([item for item, _ in pairs]) for pairs in known]
     catalogue, state = learner.adapt_all(items, values, users)
     device = catalogue.offset.device
-    tasks, all_items = torch.arange(len(items), device=device), torch.arange(catalogue.num_items, device=device)
-    scores = score_items(learner.module, catalogue, state, tasks, all_items)[..., 0]
+    tasks = torch.arange(len(items), device=device)
+    scores = score_items(learner.module, catalogue, state, tasks, candidates.to(device))[..., 0]
     rated = torch.tensor(list(itertools.chain(*items)), dtype=torch.int64)
     whose = torch.arange(len(items)).repeat_interleave(torch.tensor([len(own) for own in items], dtype=torch.int64))
-    best = recommendations(learner, best_items(scores.cpu(), whose, rated, k))
+    best = recommendations(learner, best_candidates(scores.cpu(), candidates, whose, rated, k))
     unknown = [tuple(item for item, _ in pairs if not learner.knows(item)) for pairs in given]
     return [Served(own, left) for own, left in zip(best, unknown, strict=True)]

@@ -44,3 +44,24 @@ def best_items(
     if tied.any():
         index[tied] = torch.sort(shown[tied], dim=1, descending=True, stable=True).indices[:, :k]
     return BestItems(index, found, found.isfinite().sum(1))
+
+
+def best_candidates(
+    scores: Float[Tensor, "tasks candidates"],
+    candidates: Int[Tensor, " candidates"],
+    task: Int[Tensor, " hidden"],
+    item: Int[Tensor, " hidden"],
+    k: int,
+) -> BestItems:
+    """As `best_items`, among some items of the catalogue.
+
+    Args:
+        scores: of the candidates; finite.
+        candidates: their indices, ascending.
+        task, item: the pairs that are left out, candidates or not.
+        k: how many; at least 1.
+    """
+    place = torch.searchsorted(candidates, item).clamp(max=len(candidates) - 1)
+    hidden = candidates[place] == item
+    best = best_items(scores, task[hidden], place[hidden], k)
+    return best._replace(item=candidates[best.item])

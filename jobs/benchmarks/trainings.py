@@ -18,6 +18,7 @@ from metarec.train.run import FREE_TO_CHANGE, locked, open_run
 
 if TYPE_CHECKING:
     from metarec.data.dataset import Dataset
+    from metarec.learner import Learner
 
 
 class Trained(NamedTuple):
@@ -37,6 +38,13 @@ class Trained(NamedTuple):
 
 
 def train_here(config: Config, dataset: "Dataset") -> Trained:
+    """As `learner_here`, with what a comparison needs of it."""
+    learner = learner_here(config, dataset)
+    facts = learner.facts
+    return Trained(learner.config, facts["validation"], learner.module.predict, facts["training_seconds"])
+
+
+def learner_here(config: Config, dataset: "Dataset") -> "Learner":
     """Train without workers, or go on where the same training was cut; a finished one is read.
 
     Args:
@@ -49,9 +57,7 @@ def train_here(config: Config, dataset: "Dataset") -> Trained:
     folder = open_run(named)
     with locked(folder):
         launch(named, dataset, folder, watch=_nobody, stop=threading.Event())
-        learner = best_learner(named, dataset, folder)
-    facts = learner.facts
-    return Trained(named, facts["validation"], learner.module.predict, facts["training_seconds"])
+        return best_learner(named, dataset, folder)
 
 
 def digest_of(config: Config) -> str:

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import metarec
 from jobs import recommend
 from metarec import storage
 from metarec.build import build_learner
 from metarec.config import load_config
 from metarec.errors import RegistryError, RequestError
 from metarec.learner import Learner
+from metarec.onboarding import STATISTICS
 from metarec.schema import FeatureField, Schema
 from metarec.task import Catalogue
 
@@ -35,8 +37,9 @@ def model(tmp_path_factory):
     return folder
 
 
-def arguments(model, ratings, user="", k=2):
-    return argparse.Namespace(model=model, ratings=ratings, user=user, k=k)
+def arguments(model, ratings=None, user="", k=2, **others):
+    others = {"explain": False, "allow": None, "deny": None, "users": None, "out": None, "ask": None} | others
+    return argparse.Namespace(model=model, ratings=ratings, user=user, k=k, **{"by": "variance"} | others)
 
 
 def test_prints_a_numbered_table_of_what_the_user_has_not_rated(model, capsys):
@@ -53,6 +56,66 @@ def test_prints_a_numbered_table_of_what_the_user_has_not_rated(model, capsys):
 def test_without_ratings_the_best_for_anybody_are_printed(model, capsys):
     recommend.run(load_config(), arguments(model, "", k=1))
     assert capsys.readouterr().out.splitlines()[1].split() == ["1", "50", "Star", "Way", "(1977)", "4.00"]
+
+
+def test_under_each_item_stands_what_the_ratings_did_to_its_score(model, capsys):
+    """One rating of 5 leaves 1 over its base of 4; the user's bias is 1 / (1 + 5) with the default damping."""
+    recommend.run(load_config(), arguments(model, "50:5", k=1, explain=True))
+    _, line, reason = capsys.readouterr().out.splitlines()
+    damping = load_config().model.user_bias_damping
+    assert line.split() == ["1", "181", "Return", "(1983)", f"{3.5 + 1 / (1 + damping):.2f}"]
+    assert reason == f"     {1 / (1 + damping):+.2f}  5 for Star Way (1977) (50)"
+
+
+def test_lists_say_what_may_be_recommended(model, capsys, tmp_path):
+    (tmp_path / "allow").write_text("181\n9\na:b\nabsent\n")
+    (tmp_path / "deny").write_text("181\n\n")
+    lists = {name: str(tmp_path / name) for name in ("allow", "deny")}
+    recommend.run(load_config(), arguments(model, "a:b:3", k=1, **lists))
+    first, _, line = capsys.readouterr().out.splitlines()
+    assert first == "1 listed items are unknown to the model: absent"
+    assert line.split()[1] == "9"
+    with pytest.raises(RequestError, match="k is 2; use 1 to 1, the items without a rating"):
+        recommend.run(load_config(), arguments(model, "a:b:3", k=2, **lists))
+
+
+def test_lists_that_leave_nothing_are_refused(model, tmp_path):
+    (tmp_path / "allow").write_text("absent\n")
+    with pytest.raises(RequestError, match="leave none of the 4 items of this model; allow more or deny fewer"):
+        recommend.run(load_config(), arguments(model, "", allow=str(tmp_path / "allow")))
+
+
+def test_a_list_that_is_no_text_is_refused(model, tmp_path):
+    (tmp_path / "deny").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(RequestError, match=r"deny is not text in UTF-8 .*; write one id a line"):
+        recommend.run(load_config(), arguments(model, "", deny=str(tmp_path / "deny")))
+
+
+def test_the_items_to_ask_about_are_printed(model, capsys, tmp_path):
+    """Variances 0.25 and 1, both rated three times: log 4 = 1.386."""
+    learner = metarec.pull(model)
+    learner.facts[STATISTICS] = {"num_ratings": [3, 3, 0, 0], "mean": [4, 3, 0, 0], "variance": [0.25, 1.0, 0, 0]}
+    storage.write_bundle(str(tmp_path), "model", learner.to_files())
+    recommend.run(load_config(), arguments(str(tmp_path), ask=2))
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["item", "title", "variance"]
+    assert [line.split()[1] for line in lines] == ["181", "50"]
+    assert [line.split()[-1] for line in lines] == ["1.386", "0.347"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"users": "a.csv"}, "--users and --out go together"),
+        ({"ratings": "", "out": "x"}, "--users and --out go together"),
+        ({"users": "a.csv", "out": "x", "explain": True}, "--explain needs --ratings"),
+        ({"ask": 3, "user": "age=25"}, "--user needs --ratings"),
+        ({"ask": 3, "deny": "x"}, "--deny says what may be recommended; leave it out with --ask"),
+    ],
+)
+def test_arguments_without_effect_are_refused(model, given, sentence):
+    with pytest.raises(RequestError, match=sentence):
+        recommend.run(load_config(), arguments(model, **given))
 
 
 def test_ratings_and_features_are_read_from_text():
