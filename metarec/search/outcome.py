@@ -13,7 +13,7 @@ LOOKING_FOR = ("run", "search")
 
 
 def render_trials(trials: Sequence[Trial], drawn: Sequence[str], primary: str) -> str:
-    """A line a trial, the best first, then those that were stopped early or failed.
+    """A line a trial, the best first, then those that failed.
 
     Args:
         trials: of the search.

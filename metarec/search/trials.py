@@ -129,9 +129,12 @@ def standing(lines: Sequence[JournalLine], primary: str, ending: Ending, reason:
 
 
 def ranked(trials: Sequence[Trial], primary: str) -> list[Trial]:
-    """The trials that may win, the best first: finished ones with a metric."""
+    """The trials that may win, the best first: those with a metric that did not fail.
+
+    One that was stopped early is as good as its best checkpoint, which is what a search hands on.
+    """
     metric = metric_named(primary)
-    able = [trial for trial in trials if trial.result and trial.result.ending == "finished"]
+    able = [trial for trial in trials if trial.result and trial.result.ending != "failed"]
     measured = {trial.number: trial.result.metric for trial in able if trial.result}
     return sorted(
         (trial for trial in able if measured[trial.number] is not None),

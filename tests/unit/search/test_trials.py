@@ -39,17 +39,18 @@ def test_a_damaged_record_is_named(tmp_path):
         trials.all()
 
 
-def test_the_best_is_a_finished_trial_with_a_figure_the_earlier_of_equal_ones():
+def test_the_best_is_a_trial_with_a_figure_that_did_not_fail_the_earlier_of_equal_ones():
     trials = [
         ended(0, 0.8),
         ended(1, 0.7),
         ended(2, 0.7),
-        ended(3, 0.1, "stopped early"),
+        ended(3, 0.75, "stopped early"),
         ended(4, None),
         ended(5, 0.9),
+        ended(6, 0.1, "failed", "it diverged"),
     ]
-    assert [trial.number for trial in ranked(trials, "mae")] == [1, 2, 0, 5]
-    assert [trial.number for trial in ranked(trials, "ndcg@5")] == [5, 0, 1, 2]
+    assert [trial.number for trial in ranked(trials, "mae")] == [1, 2, 3, 0, 5]
+    assert [trial.number for trial in ranked(trials, "ndcg@5")] == [5, 0, 3, 1, 2]
 
 
 def test_a_journal_gives_the_best_metric_the_epochs_and_their_seconds():
@@ -79,9 +80,9 @@ def test_the_table_has_a_line_for_each_trial_the_best_first():
     head, *lines = render_trials(trials, ["inner.lr"], "mae").splitlines()
     assert head.split() == ["trial", "inner.lr", "validation", "mae", "epochs", "seconds"]
     assert lines[0].split() == ["1", "0.2", "0.7000", "3", "1.5"]
-    assert lines[1].split() == ["0", "0.1", "0.8000", "3", "1.5"]
-    assert lines[2].split() == ["2", "0.3", "-", "3", "1.5", "failed:", "inner.lr", "is", "too", "high"]
-    assert lines[3].split() == ["3", "0.4", "0.7500", "3", "1.5", "stopped", "early"]
+    assert lines[1].split() == ["3", "0.4", "0.7500", "3", "1.5", "stopped", "early"]
+    assert lines[2].split() == ["0", "0.1", "0.8000", "3", "1.5"]
+    assert lines[3].split() == ["2", "0.3", "-", "3", "1.5", "failed:", "inner.lr", "is", "too", "high"]
 
 
 def test_the_best_config_says_what_differs_and_gives_the_run_back(tmp_path):
