@@ -117,6 +117,7 @@ ALGORITHMS: dict[str, Callable[[Config, InnerLoop, Objective, FieldRecommender],
         width=model.embedding_width,
         penalty=config.algorithm.ridge,
         decision_width=config.algorithm.latent_width,
+        implicit=config.algorithm.implicit,
     ),
     "prototypical": lambda config, loop, outer, model: Prototypical(outer=outer),
     "matching": lambda config, loop, outer, model: Matching(
@@ -146,7 +147,8 @@ def build_learner(config: Config, schema: Schema) -> MetaLearner:
         require_the_same_units(config)
         if algorithm.capabilities.second_order:
             num_heads = len(schema.heads)
-            require_second_derivatives(config, _build_model(config, tiny_schema(num_heads)).eval(), num_heads)
+            tiny = _build_model(_seeing_all_fields(config), tiny_schema(num_heads)).eval()
+            require_second_derivatives(config, tiny, num_heads)
     return MetaLearner(model, algorithm, _objective(config.outer.loss, "outer.loss", config, schema))
 
 
@@ -154,11 +156,18 @@ def check_combination(config: Config) -> None:
     """Refuse what no dataset could make sense of, before there is one: builds for a schema of one field a side.
 
     Raises:
-        ConfigError: as `build_learner`; which embedding tables a pattern selects is not asked, only the data know.
+        ConfigError: as `build_learner`; which embedding tables or fields a pattern selects is not asked, only the data
+                know.
     """
     num_heads = max(len(config.outer.loss.split()), len(config.inner.loss.split()), len(config.model.head_weights))
     known = [pattern for pattern in config.algorithm.adapt.split() if not pattern.startswith("encoder.")]
-    build_learner(with_values(config, {"algorithm.adapt": " ".join(known) or "*"}), tiny_schema(num_heads))
+    asked = with_values(_seeing_all_fields(config), {"algorithm.adapt": " ".join(known) or "*"})
+    build_learner(asked, tiny_schema(num_heads))
+
+
+def _seeing_all_fields(config: Config) -> Config:
+    """For the tiny schema, of whose two fields `model.leave_out` could leave none."""
+    return with_values(config, {"model.leave_out": ""})
 
 
 def _build_model(config: Config, schema: Schema) -> FieldRecommender:

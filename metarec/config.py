@@ -312,6 +312,8 @@ class AlgorithmConfig:
     """imaml: conjugate gradient steps that solve for the implicit meta-gradient."""
     ridge: float = 10.0
     """ridge, alpaca: the penalty λ that the closed-form head starts from; it is learned, by alpaca for each input."""
+    implicit: bool = True
+    """alpaca: whether which items a user rated shifts the prior; it cost where test items are newer than all others."""
     full_context: bool = False
     """matching: whether support and query embeddings are refined in the light of the whole support."""
     latent_width: int = 32

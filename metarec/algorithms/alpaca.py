@@ -8,7 +8,7 @@ For each head, with x = [z, 1] of a row, r what the base leaves over of its rati
 
 m_0, A, λ, the decision and the embedding are learned by the gradient of the query loss through the posterior mean. A
 lets *what* a user rated say something of her taste before any rating is read, as in SVD++; it starts at zero. With 0
-ratings w̄ = m_0.
+ratings w̄ = m_0. A can be left out: what users rated of old items need not say of them what they rate of new ones does.
 
 Harrison, Sharma, Pavone: "Meta-Learning Priors for Efficient Online Bayesian Regression" (WAFR 2018), with the
 objective of the query in place of the predictive likelihood. The implicit part of m: Koren, "Factorization meets the
@@ -49,14 +49,17 @@ class Alpaca(nn.Module):
         width: the length of the recommender's embedding.
         penalty: where each λ starts; above 0.
         decision_width: of the decision's hidden layer.
+        implicit: whether there is an A.
     """
 
-    def __init__(self, *, outer: Objective, width: int, penalty: float, decision_width: int) -> None:
+    def __init__(
+        self, *, outer: Objective, width: int, penalty: float, decision_width: int, implicit: bool = True
+    ) -> None:
         super().__init__()
         num_heads, num_inputs = len(outer.heads), width + 1
         self.outer = outer
         self.prior = nn.Parameter(torch.zeros(num_heads, num_inputs))
-        self.implicit = nn.Parameter(torch.zeros(num_heads, num_inputs, num_inputs))
+        self.implicit = nn.Parameter(torch.zeros(num_heads, num_inputs, num_inputs)) if implicit else None
         self.log_penalty = nn.Parameter(torch.full((num_heads, num_inputs), math.log(penalty)))
         self.decision = Decision(outer.heads, decision_width)
 
@@ -69,9 +72,11 @@ class Alpaca(nn.Module):
         """The posterior mean of one task's weights."""
         del seed
         rated = rated_vectors(model, support)
-        real = rated.mask.to(rated.vectors.dtype)
         inputs = with_one(rated.vectors)
-        mean = self.prior + self.implicit @ (real @ inputs) / (real.sum() + IMPLICIT_DAMPING).sqrt()
+        mean: Tensor = self.prior
+        if self.implicit is not None:
+            real = rated.mask.to(inputs.dtype)
+            mean = mean + self.implicit @ (real @ inputs) / (real.sum() + IMPLICIT_DAMPING).sqrt()
         rest = rated.rest - inputs @ mean.mT
         scales = (-0.5 * self.log_penalty).exp()  # λ^(-1/2): with x λ^(-1/2) for x, every penalty is 1
         own = [

@@ -30,6 +30,13 @@ def test_what_was_rated_shifts_the_prior_before_any_rating_is_read():
     assert predictions(learner, {}, (7.0, 1.0)) == [0.0]
 
 
+def test_without_an_implicit_part_what_was_rated_shifts_nothing_and_no_weight_is_kept_for_it():
+    learner = plane("alpaca", "algorithm.ridge=1", "algorithm.implicit=false")
+    assert "algorithm.implicit" not in dict(learner.named_parameters())
+    assert predictions(learner, dict.fromkeys(LINE, 0.0), (7.0, 1.0)) == [0.0]
+    assert predictions(learner, LINE, (3.0, 0.0)) == pytest.approx([6.0], abs=1e-13)
+
+
 @pytest.mark.parametrize("num_ratings", [1, 2, 3, 9])
 def test_the_weights_solve_the_normal_equations_with_a_penalty_for_each_input(num_ratings):
     """(XᵀX + Λ)(w - m) = Xᵀ(y - X m); fewer ratings than inputs, as many, and more."""

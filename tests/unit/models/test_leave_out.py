@@ -2,6 +2,7 @@
 
 import pytest
 
+from metarec.build import check_combination
 from metarec.config import load_config
 from metarec.errors import ConfigError
 from tests.worlds import make_batch, make_catalogue, make_learner
@@ -31,3 +32,8 @@ def test_new_items_are_scored_by_content_where_the_residual_is_on_the_user_alone
 def test_a_pattern_that_does_not_say_whose_field_it_means_is_refused():
     with pytest.raises(ConfigError, match=r"^model.leave_out is 'id'; say whose field it is, as in item.id"):
         load_config(None, ["model.leave_out='id'"])
+
+
+def test_leaving_out_all_that_the_check_before_the_data_knows_is_no_mistake():
+    """torch warns of layers without an input, and warnings are errors here."""
+    check_combination(load_config(None, ["model.leave_out='user.* item.id'"]))
