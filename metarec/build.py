@@ -57,7 +57,10 @@ MODELS: dict[str, Callable[[ModelConfig, PairEncoder, int, int], Network]] = {
     "multi_task": lambda model, encoder, width, num_heads: Melu(width, hidden=model.hidden, direct=False),
     "linear": lambda model, encoder, width, num_heads: LinearRegression(width),
     "mf": lambda model, encoder, width, num_heads: MatrixFactorisation(
-        len(encoder.users.fields), len(encoder.items.fields), encoder.width, item_bias=model.residual != "bias"
+        len(encoder.users.fields),
+        len(encoder.items.fields),
+        encoder.width,
+        item_bias=model.residual in ("user", "none"),
     ),
     "wide_deep": lambda model, encoder, width, num_heads: WideDeep(
         len(encoder.users.fields), len(encoder.items.fields), encoder.width, width, hidden=model.hidden

@@ -93,3 +93,9 @@ def test_items_start_from_the_vectors_that_they_are_given_whatever_their_feature
     found = model.encoder.items(CATALOGUE.item_features, torch.arange(NUM_ITEMS)).sum(-2)
     assert torch.equal(found[:, :2], given)
     assert found[:, 2].any()
+
+
+@pytest.mark.parametrize(("residual", "own"), [("bias", False), ("item", False), ("user", True), ("none", True)])
+def test_it_learns_an_item_bias_where_predictions_do_not_start_from_one(residual, own):
+    learner = make_learner("model.name=mf", f"model.residual={residual}")
+    assert learner.model.network.item_bias == own
