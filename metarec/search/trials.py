@@ -120,12 +120,12 @@ def trial_folder(config: Config, number: int) -> RunFolder:
 
 
 def standing(lines: Sequence[JournalLine], primary: str, ending: Ending, reason: str = "") -> Result:
-    """How a trial ended, with the figures of its journal."""
+    """How a trial ended, with the figures of its journal; an epoch that a restart did again counts once."""
     metric = metric_named(primary)
     measured = [line.metrics[METRIC] for line in lines if METRIC in line.metrics]
     best = max(measured, key=metric.improvement, default=None)
-    seconds = [line.metrics["train.seconds"] for line in lines if "train.seconds" in line.metrics]
-    return Result(ending, best, len(seconds), sum(seconds, 0.0), reason)
+    seconds = {line.step: line.metrics["train.seconds"] for line in lines if "train.seconds" in line.metrics}
+    return Result(ending, best, len(seconds), sum(seconds.values(), 0.0), reason)
 
 
 def ranked(trials: Sequence[Trial], primary: str) -> list[Trial]:

@@ -70,6 +70,11 @@ def test_a_trial_is_a_run_with_a_name_of_its_own():
     assert (config.run.name, config.inner.lr) == ("s.007", 0.25)
 
 
+def test_an_epoch_that_a_restart_did_again_counts_once():
+    lines = [JournalLine(step, 0.0, {"validation.metric": 0.8, "train.seconds": 2.0}) for step in (8, 16, 16)]
+    assert standing(lines, "mae", "finished") == Result("finished", 0.8, 2, 4.0)
+
+
 def test_the_table_has_a_line_for_each_trial_the_best_first():
     trials = [
         ended(0, 0.8),
