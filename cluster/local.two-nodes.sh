@@ -65,7 +65,7 @@ wait_for_nodes
 submit prepare --set "${settings[@]}" --audit
 submit train --set run.name=two-nodes "${settings[@]}"
 echo "── the workers ran on $(count_nodes_of_workers) nodes"
-# submit tune --space maml --trials 2 --set run.name=two-nodes-rates "${settings[@]}"
+submit tune --space rates --trials 2 --set run.name=two-nodes-rates "${settings[@]}" train.num_workers=0 # a trial, one node
 submit evaluate --model models:/metarec-synthetic@candidate --set "${settings[@]}"
 submit promote --set "${settings[@]}" --force # this is about the machines: promoted whatever the gate says
 submit recommend --model models:/metarec-synthetic@champion --ratings "item-1:5,item-2:1" -k 3 --set "${settings[@]}"
