@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -301,7 +302,7 @@ def _bucket_bytes(case: Case, team: Team, batch: TaskBatch) -> list[int]:
     return counted
 
 
-def _counted_reduce(counted: list[int], bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _counted_reduce(counted: list[int], bucket: GradBucket) -> torch.futures.Future[Tensor]:
     """DDP's own mean of a bucket, its bytes written down."""
     counted.append(bucket.buffer().numel() * bucket.buffer().element_size())
     whole = bucket.buffer().div_(dist.get_world_size())
