@@ -184,7 +184,10 @@ def evaluate_on_test(
     from metarec.evaluate.protocol import evaluate
     from metarec.evaluate.segments import segments_of
 
-    catalogue, histories, test = dataset.catalogue(), dataset.histories("train"), dataset.histories("test")
+    catalogue, test = dataset.catalogue(), dataset.histories("test")
+    ranked_among = None
+    if config.evaluate.candidates == "all":
+        ranked_among = WholeCatalogue(catalogue.num_items, dataset.histories("train"))
     say(f"evaluating {len(predictors)} predictors on {len(test):,} test {config.words.tasks}")
     evaluation = evaluate(
         predictors,
@@ -198,7 +201,7 @@ def evaluate_on_test(
         negatives=Negatives.among_known(catalogue, config.task.num_negatives),
         k=config.evaluate.k,
         relevant=config.evaluate.relevant,
-        candidates=WholeCatalogue(catalogue.num_items, histories) if config.evaluate.candidates == "all" else None,
+        candidates=ranked_among,
         in_time=config.in_time,
         words=config.words,
     )

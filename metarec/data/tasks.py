@@ -115,7 +115,7 @@ def draw_training_tasks(
         in_time: whether the support takes the first rows, in the order of time; the query is drawn from later ones.
     """
     assert histories.query is None, "training draws its roles itself"
-    draw = epoch if task.redraw else 0
+    draw = _draw_of(epoch, task)
     sizes = training_support_sizes(histories.user, histories.lengths, seed=seed, epoch=epoch, task=task)
     query = np.minimum(histories.lengths - sizes, task.max_query)
     return _batch(histories, seed, draw, num_query=query, num_support=sizes, negatives=negatives, in_time=in_time)
@@ -133,10 +133,14 @@ def training_support_sizes(
     sizes = np.minimum(np.maximum(lengths - task.num_query, 0), task.max_support)
     if not task.subsample_support:
         return sizes
-    draw = epoch if task.redraw else 0
-    chance = uniform(hash_of(seed, draw, user, np.int64(_SUPPORT_SIZE)))
+    chance = uniform(hash_of(seed, _draw_of(epoch, task), user, np.int64(_SUPPORT_SIZE)))
     drawn = np.floor(np.exp(np.maximum(2 * chance - 1, 0) * np.log(sizes + 1.0))).astype(np.int64) - 1
     return np.where(chance < 0.5, sizes, np.minimum(drawn, sizes))
+
+
+def _draw_of(epoch: int, task: TrainingDraw) -> int:
+    """Which draw an epoch's tasks are: its own, or always the first."""
+    return epoch if task.redraw else 0
 
 
 def truncate_support(batch: TaskBatch, size: int, *, num_negatives: int = 0) -> TaskBatch:

@@ -1,7 +1,6 @@
 """Three processes that are started again in the middle end at the weights, bit for bit, of three that were not."""
 
 import math
-import socket
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from metarec.data.tasks import draw_training_tasks
 from metarec.train.checkpoint import CheckpointFolder, Progress
 from metarec.train.loop import Hooks, Optimisation, train
 from metarec.train.team import Team
+from tests.ports import free_port
 from tests.worlds import make_catalogue, make_histories, make_learner
 
 WORLD_SIZE = 3
@@ -83,9 +83,7 @@ def work(rank, port, folder, name, stop_at):
 
 
 def spawn(folder, name, stop_at):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     patch = pytest.MonkeyPatch()
     patch.setenv("GLOO_SOCKET_IFNAME", "lo")
     mp.spawn(work, (port, str(folder), name, stop_at), nprocs=WORLD_SIZE)

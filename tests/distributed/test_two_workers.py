@@ -3,8 +3,6 @@
 They hold different numbers of tasks, and in one step a task of one of them is not finite.
 """
 
-import socket
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -14,6 +12,7 @@ from metarec.build import ALGORITHMS
 from metarec.task import select_tasks
 from metarec.train.loop import Optimisation, meta_step
 from metarec.train.team import Team
+from tests.ports import free_port
 from tests.worlds import make_batch, make_catalogue, make_learner
 
 SHARES = ((5, 2), (1, 0), (1, 2), (3, 4))
@@ -64,9 +63,7 @@ def work(rank, port, folder):
 def two_workers(tmp_path_factory):
     """The folder in which both workers left what they saw."""
     folder = tmp_path_factory.mktemp("workers")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     patch = pytest.MonkeyPatch()
     patch.setenv("GLOO_SOCKET_IFNAME", "lo")
     mp.spawn(work, (port, str(folder)), nprocs=2)

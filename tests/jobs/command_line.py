@@ -31,6 +31,21 @@ def run_job(verb: str, *arguments: str, root: Path, timeout: float = 240) -> sub
     )
 
 
+def start_job(
+    verb: str, *arguments: str, root: Path, stderr: int = subprocess.STDOUT, own_session: bool = False
+) -> subprocess.Popen[str]:
+    """`python -m jobs.<verb>` in the background, with what it prints in a pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"jobs.{verb}", *arguments],
+        cwd=CHECKOUT,
+        env={**os.environ, "METAREC_HOME": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        start_new_session=own_session,
+    )
+
+
 def last_line(text: str) -> str:
     """The last line that says something."""
     return [line for line in text.splitlines() if line.strip()][-1]

@@ -1,14 +1,11 @@
 """The benchmark of checkpoints in its smallest form, and a job that goes on past a damaged one."""
 
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from jobs.benchmarks import checkpoints
-from tests.jobs.command_line import CHECKOUT, SMALL, run_job
+from tests.jobs.command_line import SMALL, run_job, start_job
 
 
 def test_every_damaged_checkpoint_is_found_named_and_passed_over():
@@ -27,14 +24,7 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_leaves_nothing_half():
 @pytest.mark.slow
 def test_a_resumed_job_says_which_checkpoint_it_skipped_and_where_it_goes_on(tmp_path):
     long = ["--set", "run.name=long", *SMALL, "outer.epochs=60", "train.num_workers=0", "train.meta_batch=16"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.train", *long],
-        cwd=CHECKOUT,
-        env={**os.environ, "METAREC_HOME": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start_job("train", *long, root=tmp_path)
     for line in process.stdout:
         if "epoch 3/" in line:
             break

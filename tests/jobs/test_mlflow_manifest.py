@@ -1,7 +1,6 @@
 """The MLflow server of cluster/, started with the manifest's own command: it asks for a login."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import yaml
 from mlflow import MlflowClient
 
 from tests.jobs.command_line import CHECKOUT
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 PASSWORD = "for-this-test-alone"
@@ -31,9 +31,7 @@ def container():
 def server(tmp_path_factory):
     """The server with its volume in a temporary folder, on a free port; gives its address."""
     volume = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     spec = container()
     here = {"/mlflow/": f"{volume}/", "0.0.0.0": "127.0.0.1", "--port=5000": f"--port={port}", ":5000": f":{port}"}
     arguments = spec["args"]

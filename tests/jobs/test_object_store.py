@@ -15,6 +15,7 @@ from pyarrow import fs
 from metarec import storage
 from metarec.errors import StorageError
 from tests.jobs.command_line import CHECKOUT, SMALL, run_job
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 BUCKET = "lake"
@@ -25,9 +26,7 @@ def root(tmp_path_factory):
     """An output root in a bucket of a server of its own."""
     if importlib.util.find_spec("moto") is None:
         pytest.skip("needs moto's server: pip install -e '.[test]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     patch = pytest.MonkeyPatch()
     for name, value in (("ACCESS_KEY_ID", "any"), ("SECRET_ACCESS_KEY", "any"), ("EC2_METADATA_DISABLED", "true")):
         patch.setenv(f"AWS_{name}", value)

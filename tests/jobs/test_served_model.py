@@ -17,7 +17,7 @@ import pytest
 from metarec.config import load_config
 from metarec.registry import Figure, log_and_register, promote
 from metarec.tracking import open_store, start_run
-from tests.tracking_server import free_port
+from tests.ports import free_port
 from tests.unit.test_learner import tiny_learner
 
 pytestmark = pytest.mark.slow

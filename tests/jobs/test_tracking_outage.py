@@ -1,15 +1,12 @@
 """A whole training whose MLflow server is killed in the middle and started again before the end."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from mlflow import MlflowClient
 
 from metarec.train.journal import read_journal
-from tests.jobs.command_line import CHECKOUT, SMALL, run_job
+from tests.jobs.command_line import SMALL, run_job, start_job
 from tests.tracking_server import TrackingServer
 
 pytestmark = pytest.mark.slow
@@ -25,14 +22,7 @@ def server(tmp_path):
 
 
 def begin(root, server, *settings):
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobs.train", "--set", "run.name=outage", f"tracking.uri={server.uri}", *settings],
-        cwd=CHECKOUT,
-        env={**os.environ, "METAREC_HOME": str(root)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return start_job("train", "--set", "run.name=outage", f"tracking.uri={server.uri}", *settings, root=root)
 
 
 def until(process, words):

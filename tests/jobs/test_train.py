@@ -1,17 +1,15 @@
 """The main job, run as a person would."""
 
 import json
-import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.jobs.command_line import CHECKOUT, SMALL, last_line, run_job
+from tests.jobs.command_line import SMALL, last_line, run_job, start_job
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +130,7 @@ def test_an_output_root_that_cannot_be_written_ends_with_one_sentence(tmp_path):
 
 def test_a_stopped_run_saves_says_how_to_go_on_and_goes_on(tmp_path):
     long = ("--set", "run.name=long", *SMALL, "outer.epochs=200", "train.checkpoint_every=50", "train.num_workers=0")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.train", *long],
-        cwd=CHECKOUT,
-        env={**os.environ, "METAREC_HOME": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_job("train", *long, root=tmp_path, stderr=subprocess.PIPE)
     for line in process.stdout:
         if "epoch 2/" in line:
             break

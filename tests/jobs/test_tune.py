@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from mlflow import MlflowClient
 
 from metarec.config import load_config
 from metarec.search.trials import Trials
-from tests.jobs.command_line import CHECKOUT, SMALL, last_line, run_job
+from tests.jobs.command_line import SMALL, last_line, run_job, start_job
 
 IN_PROCESS = (*SMALL, "train.num_workers=0", "search.grace_epochs=1")
 
@@ -141,15 +140,7 @@ def test_trials_on_ray_train_do_not_wait_for_each_other_for_good(tmp_path):
 
 def start_search(root: Path, *arguments: str) -> subprocess.Popen[str]:
     """`jobs.tune` in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobs.tune", "--space", "rates", *arguments],
-        cwd=CHECKOUT,
-        env={**os.environ, "METAREC_HOME": str(root)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return start_job("tune", "--space", "rates", *arguments, root=root, own_session=True)
 
 
 def wait_for(root: Path, ended: int, job: subprocess.Popen[str]) -> set[int]:

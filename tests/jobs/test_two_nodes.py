@@ -1,7 +1,6 @@
 """`cluster/local.two-nodes.sh`: every job, submitted to two nodes on this machine, one after the other."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,23 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.command_line import CHECKOUT, SMALL
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
-
-
-def free_ports(count):
-    """Ports that follow one another; the first is returned."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = probe.getsockname()[1]
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as other:
-                    other.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
 
 
 @pytest.mark.timeout(900)
@@ -35,9 +20,9 @@ def test_every_job_runs_on_two_nodes_one_after_the_other(tmp_path):
         "HOME": str(tmp_path),
         "METAREC_HOME": str(tmp_path / "metarec"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "GCS_PORT": str(free_ports(1)),
-        "DASHBOARD_PORT": str(free_ports(1)),
-        "AGENT_PORT": str(free_ports(2)),
+        "GCS_PORT": str(free_port()),
+        "DASHBOARD_PORT": str(free_port()),
+        "AGENT_PORT": str(free_port(following=1)),
     }
     done = subprocess.run(
         [str(CHECKOUT / "cluster" / "local.two-nodes.sh"), *SMALL],
