@@ -120,12 +120,13 @@ def trial_folder(config: Config, number: int) -> RunFolder:
 
 
 def standing(lines: Sequence[JournalLine], primary: str, ending: Ending, reason: str = "") -> Result:
-    """How a trial ended, with the figures of its journal; an epoch that a restart did again counts once."""
+    """How a trial ended, with the figures of its journal; an epoch in two parts, with a stop between them, is one."""
     metric = metric_named(primary)
     measured = [line.metrics[METRIC] for line in lines if METRIC in line.metrics]
     best = max(measured, key=metric.improvement, default=None)
-    seconds = {line.step: line.metrics["train.seconds"] for line in lines if "train.seconds" in line.metrics}
-    return Result(ending, best, len(seconds), sum(seconds.values(), 0.0), reason)
+    parts = [line.metrics for line in lines if "train.seconds" in line.metrics]
+    num_epochs = int(parts[-1]["train.epochs"]) if parts else 0
+    return Result(ending, best, num_epochs, sum((part["train.seconds"] for part in parts), 0.0), reason)
 
 
 def ranked(trials: Sequence[Trial], primary: str) -> list[Trial]:

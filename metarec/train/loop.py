@@ -195,7 +195,8 @@ def train(
         if schedule.ends_epoch(step) or stops:
             progress, epoch_metrics = _end_of_epoch(progress, schedule, rhythm, hooks, stopping=stops > 0)
             seconds, began, bad_in_epoch = time.perf_counter() - began, time.perf_counter(), 0
-            metrics |= epoch_metrics | {"train.seconds": seconds}
+            epochs = progress.step / schedule.steps_per_epoch
+            metrics |= epoch_metrics | {"train.seconds": seconds, "train.epochs": epochs}
         hooks.report(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
         if stops:
             return progress, progress.step < schedule.num_steps

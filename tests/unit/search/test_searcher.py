@@ -45,7 +45,14 @@ def searcher_of(config, proposals, num_trials=3, stop=None):
 def write_journal(config, number, metrics):
     folder = trial_folder(config, number)
     lines = [
-        json.dumps({"step": step, "time": 0.0, "metrics": {"validation.metric": metric, "train.seconds": 1.0}}) + "\n"
+        json.dumps(
+            {
+                "step": step,
+                "time": 0.0,
+                "metrics": {"validation.metric": metric, "train.seconds": 1.0, "train.epochs": step + 1},
+            }
+        )
+        + "\n"
         for step, metric in enumerate(metrics)
     ]
     with open(folder.journal, "w") as file:

@@ -56,9 +56,9 @@ def test_the_best_is_a_trial_with_a_figure_that_did_not_fail_the_earlier_of_equa
 def test_a_journal_gives_the_best_metric_the_epochs_and_their_seconds():
     lines = [
         JournalLine(0, 0.0, {"train.loss": 9.0}),
-        JournalLine(1, 0.0, {"validation.metric": 0.8, "train.seconds": 2.0}),
+        JournalLine(1, 0.0, {"validation.metric": 0.8, "train.seconds": 2.0, "train.epochs": 1.0}),
         JournalLine(2, 0.0, {"train.loss": 8.0}),
-        JournalLine(3, 0.0, {"validation.metric": 0.9, "train.seconds": 3.0}),
+        JournalLine(3, 0.0, {"validation.metric": 0.9, "train.seconds": 3.0, "train.epochs": 2.0}),
     ]
     assert standing(lines, "mae", "stopped early") == Result("stopped early", 0.8, 2, 5.0)
     assert standing(lines, "ndcg@5", "failed", "why") == Result("failed", 0.9, 2, 5.0, "why")
@@ -70,9 +70,10 @@ def test_a_trial_is_a_run_with_a_name_of_its_own():
     assert (config.run.name, config.inner.lr) == ("s.007", 0.25)
 
 
-def test_an_epoch_that_a_restart_did_again_counts_once():
-    lines = [JournalLine(step, 0.0, {"validation.metric": 0.8, "train.seconds": 2.0}) for step in (8, 16, 16)]
-    assert standing(lines, "mae", "finished") == Result("finished", 0.8, 2, 4.0)
+def test_an_epoch_with_a_stop_in_its_middle_counts_once_with_the_seconds_of_both_parts():
+    parts = [(7, 1.0), (11, 1.5), (15, 2.0)]
+    lines = [JournalLine(step, 0.0, {"train.seconds": 2.0, "train.epochs": epochs}) for step, epochs in parts]
+    assert standing(lines, "mae", "finished") == Result("finished", None, 2, 6.0)
 
 
 def test_the_table_has_a_line_for_each_trial_the_best_first():
