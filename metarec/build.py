@@ -139,11 +139,14 @@ def build_learner(config: Config, schema: Schema) -> MetaLearner:
     """The meta-learner that a config describes, with initial weights drawn from `run.seed`.
 
     Raises:
-        ConfigError: a name is not registered, `algorithm.adapt` selects no parameter, or a combination makes no sense.
+        ConfigError: a name is not registered, a pattern of `algorithm.adapt` or `outer.frozen` selects no parameter, or
+            a combination makes no sense.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         model = _build_model(config, schema)
+        for name in select_parameters(config.outer.frozen, model, setting="outer.frozen"):
+            model.get_parameter(name).requires_grad_(False)
         algorithm = _build_algorithm(config, schema, model)
         require_numbers(config, algorithm)
         require_one_meaning(config, algorithm)
@@ -163,9 +166,16 @@ def check_combination(config: Config) -> None:
                 know.
     """
     num_heads = max(len(config.outer.loss.split()), len(config.inner.loss.split()), len(config.model.head_weights))
-    known = [pattern for pattern in config.algorithm.adapt.split() if not pattern.startswith("encoder.")]
-    asked = with_values(_seeing_all_fields(config), {"algorithm.adapt": " ".join(known) or "*"})
-    build_learner(asked, tiny_schema(num_heads))
+    asked = {
+        "algorithm.adapt": _but_tables(config.algorithm.adapt) or "*",
+        "outer.frozen": _but_tables(config.outer.frozen),
+    }
+    build_learner(with_values(_seeing_all_fields(config), asked), tiny_schema(num_heads))
+
+
+def _but_tables(patterns: str) -> str:
+    """The patterns but those of embedding tables."""
+    return " ".join(pattern for pattern in patterns.split() if not pattern.startswith("encoder."))
 
 
 def _seeing_all_fields(config: Config) -> Config:
@@ -222,10 +232,15 @@ def _objective(text: str, name: str, config: Config, schema: Schema) -> Objectiv
     )
 
 
-def select_parameters(patterns: str, model: Recommender) -> list[str]:
+def select_parameters(patterns: str, model: Recommender, *, setting: str = "algorithm.adapt") -> list[str]:
     """The names that one of the space-separated shell patterns matches, in the order of the model.
 
     Embedding tables are selected only by patterns that start with `encoder.`.
+
+    Args:
+        patterns: to be matched.
+        model: has the names.
+        setting: where the patterns stand.
 
     Raises:
         ConfigError: a pattern matches nothing.
@@ -236,7 +251,7 @@ def select_parameters(patterns: str, model: Recommender) -> list[str]:
         found = fnmatch.filter(tables if pattern.startswith("encoder.") else own, pattern)
         if not found:
             names = ", ".join([*own, *tables])
-            raise ConfigError(f"algorithm.adapt: {pattern!r} selects no parameter; a task can adapt {names}")
+            raise ConfigError(f"{setting}: {pattern!r} selects no parameter; there are {names}")
         selected |= set(found)
     return [name for name in [*own, *tables] if name in selected]
 

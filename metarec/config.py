@@ -370,6 +370,9 @@ class OuterConfig:
     """absolute_squared: what the square of an error counts beside its absolute value."""
     weight_decay: float = 0.0
     """Decoupled weight decay of the outer optimiser."""
+    frozen: str = ""
+    """Which of the recommender's parameters stay as they start: patterns as those of `algorithm.adapt`; empty = none.
+    Item vectors of a warm start (`encoder.items.*`) may be better than what more training makes of them."""
     epochs: int = 12
     """How often every training user is visited."""
     decay: Literal["cosine", "constant"] = "cosine"

@@ -148,6 +148,11 @@ class Recommender(Protocol):
         """Every parameter by name, as `nn.Module` has it."""
         ...
 
+    @property
+    def adds_item_fields(self) -> bool:
+        """Whether an item is one vector, the sum of its fields' and of its own."""
+        ...
+
     def load_item_vectors(self, catalogue: Catalogue, vectors: Float[Tensor, "items rank"]) -> None:
         """Start from given vectors of items, where the recommender has a place for them."""
         ...

@@ -93,6 +93,8 @@ class Catalogue(NamedTuple):
         user_fold: in training, the fold of each training user and -1 for all others; else empty.
         held_out_bias: in training, for each fold the item biases fitted without its users, so that no training row
             starts from a bias that holds its own target; else empty.
+        held_out_change: in training, for each fold what the vectors that the items started from lack without its
+            users; else empty.
     """
 
     user_features: dict[str, Tensor]
@@ -101,6 +103,7 @@ class Catalogue(NamedTuple):
     item_bias: Float[Tensor, "items heads"]
     user_fold: Int[Tensor, " folded_users"] = torch.zeros(0, dtype=torch.long)
     held_out_bias: Float[Tensor, "folds folded_items heads"] = torch.zeros(0, 0, 0)
+    held_out_change: Float[Tensor, "changed_folds changed_items rank"] = torch.zeros(0, 0, 0)
 
     @property
     def num_items(self) -> int:
@@ -116,4 +119,5 @@ class Catalogue(NamedTuple):
             self.item_bias.to(device),
             self.user_fold.to(device),
             self.held_out_bias.to(device),
+            self.held_out_change.to(device),
         )

@@ -22,6 +22,7 @@ from jobs import command
 from metarec import storage
 from metarec.algorithms.buckets import bucket_tasks
 from metarec.algorithms.stacked import OVERHEAD
+from metarec.build import build_learner
 from metarec.config import Config, load_config, with_values
 from metarec.data.dataset import Dataset
 from metarec.data.negatives import NO_NEGATIVES
@@ -139,12 +140,11 @@ def _take_all(config: Config, dataset: Dataset, rank: int, world_size: int) -> d
 def train_plainly(config: Config, dataset: Dataset, meta_batch: int) -> float:
     """Tasks per second of the config's own outer steps in this process, on batches that are there already."""
     from metarec.train.loop import Optimisation, meta_step
-    from metarec.train.worker import new_learner
 
     builder = _builder(with_values(config, {"train.meta_batch": meta_batch}), dataset)
     batches = [builder.build(step) for step in range(min(ENGINE_STEPS, builder.schedule.num_steps))]
     catalogue, threads = dataset.catalogue(), torch.get_num_threads()
-    learner = new_learner(config, dataset, catalogue, dataset.histories("train"))
+    learner = build_learner(config, dataset.schema)
     optimisation = Optimisation(torch.optim.AdamW(learner.parameters(), lr=0.001), 0.001, "constant", config.outer.clip)
     torch.set_num_threads(1)
     seconds = []

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from jobs.train import best_learner
+from metarec.build import build_learner
 from metarec.config import Config, config_to_dict, with_values
 from metarec.data.negatives import Negatives
 from metarec.data.tasks import draw_training_tasks
@@ -71,10 +72,10 @@ def digest_of(config: Config) -> str:
 
 def seconds_of_training(config: Config, dataset: "Dataset") -> float:
     """How long a training takes at the pace of its second step on the first tasks."""
-    from metarec.train.worker import new_learner, schedule_of
+    from metarec.train.worker import schedule_of
 
     histories, catalogue = dataset.histories("train"), dataset.catalogue()
-    learner = new_learner(with_values(config, {"model.warm_start_rank": 0}), dataset, catalogue, histories)
+    learner = build_learner(config, dataset.schema)
     negatives = Negatives.among_known(catalogue, config.task.num_negatives)
     chosen = histories.take(np.arange(min(config.train.meta_batch, len(histories))))
     batch = draw_training_tasks(chosen, seed=0, epoch=0, task=config.task, negatives=negatives)

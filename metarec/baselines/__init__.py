@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from metarec.baselines.event_factorisation import fit_event_factorisation
+from metarec.baselines.factor_analysis import fit_factor_analysis
 from metarec.baselines.factorisation import fit_factorisation
 from metarec.baselines.global_mean import fit_global_mean
 from metarec.baselines.item_neighbours import fit_item_neighbours, fit_item_neighbours_of_events
@@ -21,6 +22,7 @@ FLOORS: dict[str, Callable[[Histories, Catalogue], Predict]] = {
     "item + user bias": fit_item_user_bias,
     "item-kNN": fit_item_neighbours,
     "factorisation + fold-in": fit_factorisation,
+    "factor analysis + fold-in": fit_factor_analysis,
 }
 """Name → what fits it on the training histories and returns the predictor; what it fits is all in float64."""
 EVENT_FLOORS: dict[str, Callable[[Histories, Catalogue], Predict]] = {

@@ -24,12 +24,37 @@ class Ratings(NamedTuple):
     residual: Float64[Tensor, " ratings"]
 
 
-def training_residuals(histories: Histories, level: Float64[Tensor, "items heads"], head: int) -> Ratings:
-    """What the item level and the user's damped bias leave of each observed training target of one head."""
+class Groups(NamedTuple):
+    """Ratings sorted by one side: the other side's index and the residual, and where each group starts."""
+
+    other: Int64[Tensor, " ratings"]
+    residual: Float64[Tensor, " ratings"]
+    start: Int64[Tensor, " groups"]
+
+
+def group_ratings(
+    side: Int64[Tensor, " ratings"],
+    other: Int64[Tensor, " ratings"],
+    residual: Float64[Tensor, " ratings"],
+    num_groups: int,
+) -> Groups:
+    """The ratings of each user, or of each item, side by side."""
+    order = side.argsort(stable=True)
+    sizes = torch.bincount(side, minlength=num_groups)
+    return Groups(other[order], residual[order], sizes.cumsum(0) - sizes)
+
+
+def ratings_above(histories: Histories, level: Float64[Tensor, "items heads"], head: int) -> Ratings:
+    """What the item level leaves of each observed training target of one head."""
     rows = np.flatnonzero(histories.observed[:, head])
-    user = torch.from_numpy(histories.row_history[rows])
     item = torch.from_numpy(histories.item[rows])
     above = torch.from_numpy(histories.target[rows, head]).double() - level[item, head]
+    return Ratings(torch.from_numpy(histories.row_history[rows]), item, above)
+
+
+def training_residuals(histories: Histories, level: Float64[Tensor, "items heads"], head: int) -> Ratings:
+    """What the item level and the user's damped bias leave of each observed training target of one head."""
+    user, item, above = ratings_above(histories, level, head)
     bias = torch.bincount(user, above, minlength=len(histories)) / (
         torch.bincount(user, minlength=len(histories)) + _TRAINING_DAMPING
     )
@@ -66,8 +91,8 @@ def factorise(
     λ in place of their λ·n; the second sum is that of Hu, Koren and Volinsky, ICDM 2008, whose weights are 1 / w times
     these.
     """
-    by_user = _group(ratings.user, ratings.item, ratings.residual, num_users)
-    by_item = _group(ratings.item, ratings.user, ratings.residual, num_items)
+    by_user = group_ratings(ratings.user, ratings.item, ratings.residual, num_users)
+    by_item = group_ratings(ratings.item, ratings.user, ratings.residual, num_items)
     generator = torch.Generator().manual_seed(seed)
     item_factors = _FIRST_SCALE * torch.randn(num_items, rank, dtype=torch.float64, generator=generator)
     for _ in range(num_sweeps):
@@ -84,32 +109,22 @@ def solve_ridge(
     return torch.linalg.solve(gram + ridge, moment)
 
 
-class _Groups(NamedTuple):
-    """Ratings sorted by one side: the other side's index and the residual, and where each group starts."""
+def sum_of_products(
+    groups: Groups, products: Float64[Tensor, "others rank rank"], factors: Float64[Tensor, "others rank"]
+) -> tuple[Float64[Tensor, "groups rank rank"], Float64[Tensor, "groups rank"]]:
+    """For each group the sums over its ratings of q qᵀ, given as `products`, and of q e.
 
-    other: Int64[Tensor, " ratings"]
-    residual: Float64[Tensor, " ratings"]
-    start: Int64[Tensor, " groups"]
-
-
-def _group(
-    side: Int64[Tensor, " ratings"],
-    other: Int64[Tensor, " ratings"],
-    residual: Float64[Tensor, " ratings"],
-    num_groups: int,
-) -> _Groups:
-    order = side.argsort(stable=True)
-    sizes = torch.bincount(side, minlength=num_groups)
-    return _Groups(other[order], residual[order], sizes.cumsum(0) - sizes)
+    `embedding_bag` sums a group's rows without ever holding all of them.
+    """
+    gram = embedding_bag(groups.other, products.flatten(1), groups.start, mode="sum")
+    moment = embedding_bag(groups.other, factors, groups.start, mode="sum", per_sample_weights=groups.residual)
+    return gram.view(-1, *products.shape[1:]), moment
 
 
 def _fit_side(
-    groups: _Groups, factors: Float64[Tensor, "others rank"], penalty: float, unobserved: float
+    groups: Groups, factors: Float64[Tensor, "others rank"], penalty: float, unobserved: float
 ) -> Float64[Tensor, "groups rank"]:
-    """One ridge regression a group; `embedding_bag` sums a group's rows without ever holding all of them."""
-    products = torch.einsum("or,oq->orq", factors, factors).flatten(1)
-    gram = embedding_bag(groups.other, products, groups.start, mode="sum")
-    moment = embedding_bag(groups.other, factors, groups.start, mode="sum", per_sample_weights=groups.residual)
-    rank = factors.shape[1]
+    """One ridge regression a group."""
+    gram, moment = sum_of_products(groups, factors[:, :, None] * factors[:, None, :], factors)
     everywhere = unobserved * (factors.T @ factors)
-    return solve_ridge(everywhere + (1 - unobserved) * gram.view(-1, rank, rank), moment, penalty)
+    return solve_ridge(everywhere + (1 - unobserved) * gram, moment, penalty)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import pad
 
 from metarec.contracts import Context, Examples, LayerStack, Weights, query_context, support_context
 from metarec.models.features import PairEncoder
@@ -93,8 +94,11 @@ class FieldRecommender(nn.Module):
 
     def encode(self, catalogue: Catalogue, rows: Rows) -> EncodedRows:
         """The vectors of rows, and the base that their prediction starts from."""
+        fields = self.encoder(catalogue, rows)
+        if self.adds_item_fields and len(catalogue.held_out_change):
+            fields = torch.cat([fields[..., :-1, :], fields[..., -1:, :] + self._held_out_change(catalogue, rows)], -2)
         return EncodedRows(
-            self.encoder(catalogue, rows),
+            fields,
             self.encoder.values(catalogue, rows),
             rows.position,
             starting_from(item_base(catalogue, rows), catalogue.offset, self.residual),
@@ -222,11 +226,26 @@ class FieldRecommender(nn.Module):
         assert isinstance(table, nn.Embedding)
         index = catalogue.item_features[ID].squeeze(-1)
         rank = min(vectors.shape[1], table.embedding_dim)
-        for module in self.encoder.items.embeddings if isinstance(self.network, Additive) else ():
+        for module in self.encoder.items.embeddings if self.adds_item_fields else ():
             assert isinstance(module, nn.Embedding | nn.Linear)
             values = module.weight if isinstance(module, nn.Embedding) else module.weight.mT
             values[:, :rank] = 0.0
         table.weight[index[index > 0], :rank] = vectors[index > 0, :rank].to(table.weight.dtype)
+
+    @property
+    def adds_item_fields(self) -> bool:
+        """Whether an item is one vector, that of its id among the summands."""
+        return isinstance(self.network, Additive) and self.encoder.items.embedding(ID) is not None
+
+    def _held_out_change(self, catalogue: Catalogue, rows: Rows) -> Float[Tensor, "*tasks rows 1 width"]:
+        """What the items' vectors lack for training users without whose fold they are to be met; 0 for others.
+
+        It may be added to any field of the item, as these are summed.
+        """
+        fold = catalogue.user_fold[rows.user]
+        change = catalogue.held_out_change[fold.clamp(min=0), rows.item] * (fold >= 0)[..., None]
+        width = self.encoder.width
+        return pad(change[..., :width], (0, max(0, width - change.shape[-1])))[..., None, :]
 
     def _call(self, weights: Weights, encoded: EncodedRows, context: Context, *, scored: bool) -> Any:
         changes = {name.removeprefix(_ENCODER): w for name, w in weights.items() if name.startswith(_ENCODER)}

@@ -1,24 +1,45 @@
-"""Where meta-training starts from: item vectors that a matrix factorisation of the training side has found.
+"""Where meta-training starts from: item vectors that a factor analysis of the training side has found.
 
 A task's own weights then meet item vectors that tell tastes apart from the first step on; meta-training goes on from
-there. It is the factorisation of the floors, on the same ratings, with nothing of validation or test users in it.
+there. Nothing of validation or test users is in it.
+
+The vector of an item holds the ratings of the training users who rated it; a cold user's ratings are in none. Where an
+item is one vector, training users therefore meet those of an analysis without their own fold, as they do item biases.
 """
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 
 from metarec.algorithms.meta_learner import MetaLearner
-from metarec.baselines.item_user_bias import fit_item_level
 from metarec.config import Config
+from metarec.data.factor_analysis import FactorAnalysis, analyse_factors, refit_factors
 from metarec.data.histories import Histories
-from metarec.data.least_squares import factorise, training_residuals
+from metarec.data.least_squares import ratings_above
 from metarec.task import Catalogue
 
-PENALTY = 8.0
-NUM_SWEEPS = 15
+SIZE = 0.6
+"""Root mean square of the entries of all vectors: steps of the outer optimiser change much larger ones too little and
+drown much smaller ones."""
+SWEEPS_OF_A_FOLD = 8
+"""From the analysis of everybody on; the rest of the way is short."""
 
 
-def warm_start(learner: MetaLearner, config: Config, catalogue: Catalogue, training: Histories) -> None:
-    """Put the factors of the first head's training targets into the item ids' embeddings.
+class WarmStart(NamedTuple):
+    """What the learner has started from.
+
+    Attributes:
+        analysis: of all training users.
+        scale: of its vectors in the learner.
+    """
+
+    analysis: FactorAnalysis
+    scale: float
+
+
+def warm_start(learner: MetaLearner, config: Config, catalogue: Catalogue, training: Histories) -> WarmStart | None:
+    """Put vectors for the first head's training targets into the item ids' embeddings.
 
     Args:
         learner: newly built.
@@ -26,16 +47,36 @@ def warm_start(learner: MetaLearner, config: Config, catalogue: Catalogue, train
         catalogue: of the dataset.
         training: its training histories.
     """
-    rank = config.model.warm_start_rank
-    if rank == 0:
-        return
-    factors = factorise(
-        training_residuals(training, fit_item_level(training, catalogue), head=0),
+    if config.model.warm_start_rank == 0:
+        return None
+    level = (catalogue.offset + catalogue.item_bias).double()
+    analysis = analyse_factors(
+        ratings_above(training, level, head=0),
         num_users=len(training),
         num_items=catalogue.num_items,
-        rank=rank,
-        penalty=PENALTY,
-        num_sweeps=NUM_SWEEPS,
+        rank=config.model.warm_start_rank,
         seed=config.run.seed,
     )
-    learner.model.load_item_vectors(catalogue, factors.to(torch.float32))
+    size = float(analysis.vectors.square().mean().sqrt())
+    start = WarmStart(analysis, SIZE / size if size else 1.0)
+    learner.model.load_item_vectors(catalogue, (start.scale * analysis.vectors).float())
+    return start
+
+
+def with_held_out_vectors(catalogue: Catalogue, training: Histories, start: WarmStart) -> Catalogue:
+    """The catalogue for training: each training user's rows meet item vectors without the ratings of the user's fold.
+
+    Args:
+        catalogue: for training, with its folds of users and the biases without each of them.
+        training: its training histories.
+        start: from all of them.
+    """
+    fold = catalogue.user_fold.numpy()[training.user]
+    noise = start.analysis.noise_variance.sqrt()
+    changes = []
+    for held_out, bias in enumerate(catalogue.held_out_bias):
+        others = training.take(np.flatnonzero(fold != held_out))
+        ratings = ratings_above(others, (catalogue.offset + bias).double(), head=0)
+        found = refit_factors(start.analysis, ratings, num_users=len(others), num_sweeps=SWEEPS_OF_A_FOLD)
+        changes.append(start.scale * (found.items.mean - start.analysis.items.mean) / noise)
+    return catalogue._replace(held_out_change=torch.stack(changes).to(catalogue.item_bias.dtype))

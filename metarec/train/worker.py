@@ -29,7 +29,7 @@ from metarec.train.journal import Journal
 from metarec.train.loop import Hooks, Metrics, Optimisation, train
 from metarec.train.run import RunFolder
 from metarec.train.team import Team
-from metarec.train.warm_start import warm_start
+from metarec.train.warm_start import warm_start, with_held_out_vectors
 
 SECONDS_BETWEEN_STOP_CHECKS = 0.5
 MOST_NAMED = 20
@@ -48,7 +48,8 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     config = config_from_dict(settings["config"])
     dataset, folder, team = open_dataset(settings["dataset"]), RunFolder(settings["run"]), Team.current(_device(config))
     training, catalogue = dataset.histories("train"), dataset.catalogue()
-    learner = new_learner(config, dataset, catalogue, training).to(team.device)
+    learner, met_in_training = starting_point(config, dataset, catalogue, training)
+    learner = learner.to(team.device)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=config.outer.lr, weight_decay=config.outer.weight_decay)
     checkpoints = checkpoints_of(config, folder)
     warnings: list[str] = []
@@ -59,7 +60,7 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     rank, world_size = team.rank, team.world_size
     builder = BatchBuilder(parts, schedule, config.task, seed, negatives, rank, world_size, config.in_time)
     validation = ValidationTasks.draw(dataset, config, negatives, rank=rank, world_size=world_size)
-    # Validation meets the biases of the test; training users start from biases that hold none of their ratings.
+    # Validation meets what the test will meet, training users what holds none of their own ratings.
     catalogue = catalogue.to(team.device)
     hooks = Hooks(
         sum_over_workers=team.sum,
@@ -72,7 +73,7 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     with contextlib.closing(stream_batches(builder, start.step)) as batches:
         progress, stopped = train(
             team.wrap(learner),
-            with_held_out_biases(catalogue, training).to(team.device),
+            met_in_training.to(team.device),
             batches,
             schedule=schedule,
             start=start,
@@ -114,11 +115,19 @@ def _device(config: Config) -> torch.device:
     return torch.device("cpu")
 
 
-def new_learner(config: Config, dataset: Dataset, catalogue: Catalogue, training: Histories) -> MetaLearner:
-    """The learner that a run starts from; the same on each worker."""
+def starting_point(
+    config: Config, dataset: Dataset, catalogue: Catalogue, training: Histories
+) -> tuple[MetaLearner, Catalogue]:
+    """The learner that a run starts from, and the catalogue that training tasks meet; the same on each worker.
+
+    Of that catalogue no training user's own ratings are a part.
+    """
     learner = build_learner(config, dataset.schema)
-    warm_start(learner, config, catalogue, training)
-    return learner
+    start = warm_start(learner, config, catalogue, training)
+    held_out = with_held_out_biases(catalogue, training)
+    if start is not None and learner.model.adds_item_fields:
+        held_out = with_held_out_vectors(held_out, training, start)
+    return learner, held_out
 
 
 def _restore(

@@ -9,14 +9,13 @@ import torch
 from metarec.baselines.item_user_bias import fit_item_user_bias
 from metarec.build import ALGORITHMS
 from metarec.config import load_config
-from metarec.data.biases import with_held_out_biases
 from metarec.data.prepare import prepare
 from metarec.data.synthetic import best_mae
 from metarec.data.tasks import draw_training_tasks
 from metarec.evaluate.protocol import evaluate
 from metarec.train.checkpoint import Progress
 from metarec.train.loop import Hooks, Optimisation, train
-from metarec.train.worker import new_learner, schedule_of
+from metarec.train.worker import schedule_of, starting_point
 
 pytestmark = pytest.mark.slow
 SIZES = (0, 3, 10)
@@ -46,7 +45,7 @@ def dataset(ray_cluster, root):
 def meta_train(config, dataset):
     """The whole schedule in this process, with batches drawn as the stream draws them."""
     catalogue, training, schedule = dataset.catalogue(), dataset.histories("train"), schedule_of(config, dataset)
-    learner = new_learner(config, dataset, catalogue, training)
+    learner, met_in_training = starting_point(config, dataset, catalogue, training)
 
     def batch_of(step):
         histories = training.take(schedule.tasks_of(step))
@@ -55,7 +54,7 @@ def meta_train(config, dataset):
     losses = []
     train(
         learner,
-        with_held_out_biases(catalogue, training),
+        met_in_training,
         (batch_of(step) for step in range(schedule.num_steps)),
         schedule=schedule,
         start=Progress(0, math.nan, 0),

@@ -10,7 +10,16 @@ from jobs.benchmarks.quality_rows import Row, lines_of
 from metarec.build import ALGORITHMS
 from tests.jobs.command_line import run_job
 
-ROWS = ["global mean", "user median", "item + user bias", "item-kNN", "factorisation + fold-in", "maml", "joint"]
+ROWS = [
+    "global mean",
+    "user median",
+    "item + user bias",
+    "item-kNN",
+    "factorisation + fold-in",
+    "factor analysis + fold-in",
+    "maml",
+    "joint",
+]
 
 
 def test_every_row_has_as_many_trials_and_at_most_eight():

@@ -23,7 +23,14 @@ def finished(tmp_path_factory):
 
 def test_training_ends_with_the_table_and_three_next_steps(finished):
     _, done = finished
-    floors = ("global mean", "user median", "item + user bias", "item-kNN", "factorisation + fold-in")
+    floors = (
+        "global mean",
+        "user median",
+        "item + user bias",
+        "item-kNN",
+        "factorisation + fold-in",
+        "factor analysis + fold-in",
+    )
     assert all(name in done.stdout for name in floors)
     assert len(done.stdout.split("next steps:")[1].strip().splitlines()) == 3
     assert done.stderr == ""
@@ -107,7 +114,7 @@ def test_evaluation_of_the_candidate_repeats_the_figures_of_training(finished, t
     ("setting", "sentence"),
     [
         ("inner.lr=-1", "inner.lr is -1.0; use a number above 0"),
-        ("algorithm.adapt=decoder.*", "algorithm.adapt: 'decoder.*' selects no parameter; a task can adapt network"),
+        ("algorithm.adapt=decoder.*", "algorithm.adapt: 'decoder.*' selects no parameter; there are network"),
         ("inner.rl=1", "unknown setting 'inner.rl'; did you mean 'inner.lr'?"),
         ("evaluate.k=11", "evaluate.k is 11, but a task has 10 query rows to rank (task.num_query); use 10 or less"),
         ("train.num_workers=64", "train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the"),

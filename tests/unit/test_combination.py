@@ -40,7 +40,7 @@ def test_an_unknown_name_is_refused_before_there_are_data():
 
 
 def test_a_pattern_that_selects_nothing_is_refused_before_there_are_data():
-    assert refusal("algorithm.adapt=haed.*").startswith("algorithm.adapt: 'haed.*' selects no parameter; a task can ")
+    assert refusal("algorithm.adapt=haed.*").startswith("algorithm.adapt: 'haed.*' selects no parameter; there are ")
 
 
 @pytest.mark.parametrize("adapt", ["encoder.items.embeddings.7.*", "head.* encoder.users.embeddings.3.weight"])

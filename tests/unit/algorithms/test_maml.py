@@ -119,7 +119,7 @@ def test_a_pattern_that_selects_nothing_is_refused_with_what_there_is():
     with pytest.raises(ConfigError) as caught:
         make_learner("model.direct=false", "algorithm.adapt=head.* decision.*", schema=LINE)
     assert str(caught.value) == (
-        "algorithm.adapt: 'decision.*' selects no parameter; a task can adapt "
+        "algorithm.adapt: 'decision.*' selects no parameter; there are "
         "network.layers.0.weight, network.layers.0.bias, head.parts.0.weight, head.parts.0.bias"
     )
 

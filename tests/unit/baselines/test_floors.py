@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from metarec.baselines import FLOORS
+from metarec.baselines.factor_analysis import fit_factor_analysis
 from metarec.baselines.factorisation import fit_factorisation
 from metarec.baselines.item_user_bias import fit_item_level, fit_item_user_bias, user_bias
 from metarec.baselines.user_median import support_median
@@ -131,17 +132,19 @@ def test_padding_of_the_support_changes_no_floor(name, tastes):
         torch.testing.assert_close(together[task], alone[0], rtol=0, atol=1e-10)
 
 
-def test_factorisation_recovers_planted_tastes_of_cold_users(tastes):
+def test_factorisation_and_factor_analysis_recover_planted_tastes_of_cold_users(tastes):
     """With little noise and 35 support ratings the planted rank 2 explains almost everything; biases cannot."""
     train, test, catalogue = tastes.take(np.arange(250)), tastes.take(np.arange(250, 300)), catalogue_of(60)
     predictors = {
         "bias": fit_item_user_bias(train, catalogue),
         "factorisation": fit_factorisation(train, catalogue, rank=2, penalty=0.1),
+        "factor analysis": fit_factor_analysis(train, catalogue),
     }
     result = evaluate(
         predictors, catalogue, test, head=Head("rating", -9.0, 9.0), num_query=5, support_sizes=(), num_draws=2, seed=0
     )
     assert result.value("factorisation", "all", "rmse") < 0.3
+    assert result.value("factor analysis", "all", "rmse") < 0.3
     assert result.value("bias", "all", "rmse") > 0.8
 
 

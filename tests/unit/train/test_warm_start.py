@@ -1,0 +1,66 @@
+"""What meta-training starts from, and what training users meet of it."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from metarec.config import load_config
+from metarec.data.biases import with_held_out_biases
+from metarec.errors import ConfigError
+from metarec.task import Rows
+from metarec.train.warm_start import SIZE, warm_start, with_held_out_vectors
+from tests.worlds import make_catalogue, make_histories, make_learner
+
+SETTINGS = ("model.warm_start_rank=2", "model.name=mf", "algorithm.name=ridge")
+
+
+@pytest.fixture
+def world():
+    return make_catalogue(), make_histories(8, 5, 7, 6, 9, 4, 8)
+
+
+def started(world, *settings):
+    """A learner of one-vector items, and what it started from."""
+    learner = make_learner(*SETTINGS, *settings)
+    return learner, warm_start(learner, load_config(None, [*SETTINGS, *settings]), *world)
+
+
+def test_items_start_at_the_vectors_of_the_analysis_in_a_fixed_size(world):
+    learner, start = started(world)
+    vectors = start.scale * start.analysis.vectors
+    torch.testing.assert_close(learner.model.encoder.items.embedding("id").weight[1:], vectors, rtol=0, atol=1e-6)
+    assert float(vectors.square().mean().sqrt()) == pytest.approx(SIZE)
+    assert started(world, "model.warm_start_rank=0")[1] is None
+
+
+def test_training_users_meet_vectors_without_their_own_ratings_and_new_users_those_of_everybody(world):
+    """In folds of one user each: what user 0 meets does not change with what user 0 has rated."""
+    catalogue, histories = world
+    learner, start = started(world)
+    held_out = with_held_out_biases(catalogue, histories, num_folds=len(histories))
+    met = with_held_out_vectors(held_out, histories, start)
+
+    changed = dataclasses.replace(histories, target=histories.target.copy())
+    first = histories.row_history == 0
+    changed.target[first] = 6 - changed.target[first]
+    again = with_held_out_vectors(with_held_out_biases(catalogue, changed, num_folds=len(histories)), changed, start)
+    torch.testing.assert_close(met.held_out_change[0], again.held_out_change[0], rtol=0, atol=1e-12)
+    assert (met.held_out_change[1] - again.held_out_change[1]).abs().max() > 1e-4
+
+    first_user, item_3 = torch.tensor([[histories.user[0]]]), torch.tensor([[3]])
+    nothing = torch.zeros(1, 1, 1, dtype=torch.float64)
+    rows = Rows(first_user, item_3, item_3, nothing, nothing.bool(), item_3 > 0)
+    plain, own = learner.model.encode(catalogue, rows), learner.model.encode(met, rows)
+    difference = (own.fields - plain.fields).sum(-2).flatten()
+    torch.testing.assert_close(difference, met.held_out_change[0, 3], rtol=0, atol=1e-12)
+    met.user_fold[histories.user[0]] = -1
+    assert torch.equal(learner.model.encode(met, rows).fields, plain.fields)
+
+
+def test_frozen_parameters_take_no_gradient_and_unknown_ones_are_named():
+    learner = make_learner("model.name=mf", "algorithm.name=ridge", "outer.frozen=encoder.items.*")
+    frozen = {name for name, weight in learner.model.named_parameters() if not weight.requires_grad}
+    assert frozen == {"encoder.items.embeddings.0.weight", "encoder.items.embeddings.1.weight"}
+    with pytest.raises(ConfigError, match=r"^outer.frozen: 'encoder.itmes.\*' selects no parameter; there are "):
+        make_learner("outer.frozen=encoder.itmes.*")
