@@ -23,6 +23,7 @@ BENCHMARKS = (
     "recommend",
     "scaling",
     "tracking",
+    "tune",
 )
 """Each has a module of its name in `jobs/benchmarks/`, with `measure` (→ a report) and `describe` (→ lines of it)."""
 

@@ -2,7 +2,7 @@
 
 python -m jobs.tune --space NAME [--trials N] [--config FILE.toml] [--set key=value …]
 
-`search.algorithm` is random or optuna. Submitted again under the same run.name, a search goes on: no trial
+`search.algorithm` is random, optuna or population. Submitted again under the same run.name, a search goes on: no trial
 that ended trains again.
 """
 
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(config: Config, arguments: argparse.Namespace) -> None:
     """Search, or go on, or print the result of a search that is finished."""
+    from metarec.search.population import check_population
     from metarec.search.proposals import proposals_of
     from metarec.search.space import check_space
 
@@ -45,6 +46,8 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
         raise ConfigError(f"{where} is {num_trials}; use 1 or more")
     check_space(space, config)
     proposals_of(config, space, [])
+    if config.search.algorithm == "population":
+        check_population(config, space, num_trials)
     config = with_values(config, {"run.name": name_run(config)})
     folder = open_run(config)
     with locked(folder):
@@ -103,11 +106,14 @@ def work(config: Config, folder: RunFolder, space: "Space", num_trials: int) -> 
     store = open_store(config)
     with command.ray_session():
         from metarec.data.prepare import prepare
+        from metarec.search.population import check_side_by_side
         from metarec.search.room import trials_at_once
         from metarec.search.search import Search
         from metarec.train.preflight import check_shared
 
         at_once = trials_at_once(config)
+        if config.search.algorithm == "population":
+            check_side_by_side(num_trials, at_once)
         check_shared(config.output.uri)
         search = Search(config, space, prepare(config, progress=say), folder, num_trials)
         say(f"plan: {num_trials} trials over {', '.join(space.domains)}, {at_once} at a time, from {space.place}")

@@ -106,6 +106,9 @@ class SearchTracking:
         run, outbox = self._children[trial.number]
         outbox.send()
         if trial.result is not None:
+            if trial.takeovers:
+                run = self._start(trial)  # which shows the settings that changed
+                run.set_tags({"search.took_over": ", ".join(f"{t.source} at step {t.step}" for t in trial.takeovers)})
             statuses: dict[str, Status] = {"finished": "FINISHED", "stopped early": "KILLED", "failed": "FAILED"}
             run.set_tags({"search.ending": trial.result.ending, "search.reason": trial.result.reason})
             run.finish(statuses[trial.result.ending])

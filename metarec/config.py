@@ -459,13 +459,14 @@ class EvaluateConfig:
 class SearchConfig:
     """How `python -m jobs.tune` looks for better settings; every other job does without."""
 
-    algorithm: Literal["random", "optuna"] = "random"
+    algorithm: Literal["random", "optuna", "population"] = "random"
     """`random`: draws from the space; `optuna`: its tree-structured Parzen estimator, which learns from finished
-    trials."""
+    trials; `population`: trials that fall behind go on from the weights of better ones, with changed settings."""
     early_stopping: bool = True
-    """Whether a trial in the worse two thirds of those that came as far is stopped (ASHA)."""
+    """random, optuna: whether a trial in the worse two thirds of those that came as far is stopped (ASHA)."""
     grace_epochs: int = 3
-    """Epochs before ASHA first compares a trial, then 3 and 9 times as many."""
+    """Epochs before ASHA first compares a trial, then 3 and 9 times as many; in a population, epochs between two
+    comparisons."""
     max_at_once: int = 0
     """The most trials at a time; 0 = as many as the cluster has room for."""
 

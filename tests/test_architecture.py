@@ -50,7 +50,10 @@ LAYERS = (
 """A module imports from its own layer and those above; of several names that fit a module the longest counts."""
 
 NEVER = (("models", "algorithms"), ("algorithms", "models"), ("config", "data"), ("train.loop", "train.worker"))
-SEARCH = {f"search.{part}" for part in ("proposals", "reports", "room", "search", "searcher", "space", "trial")}
+SEARCH = {
+    f"search.{part}"
+    for part in ("exchange", "population", "proposals", "reports", "room", "search", "searcher", "space", "trial")
+}
 MAY_IMPORT = {"ray": set(LAYERS[5]) | SEARCH, "mlflow": set(LAYERS[6])}
 
 

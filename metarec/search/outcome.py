@@ -38,8 +38,15 @@ def _result_cells(trial: Trial, primary: str) -> list[str]:
     metric = "-" if result.metric is None else f"{result.metric:.4f}"
     ending = "" if result.ending == "finished" else result.ending
     reason = f": {result.reason}" if result.reason else ""
+    sources = ", ".join(str(takeover.source) for takeover in trial.takeovers)
+    remarks = [ending + reason, f"took over from {sources}" if sources else ""]
     width = len(f"validation {primary}")
-    return [f"{metric:>{width}}", f"{result.num_epochs:6d}", f"{result.train_seconds:7.1f}", ending + reason]
+    return [
+        f"{metric:>{width}}",
+        f"{result.num_epochs:6d}",
+        f"{result.train_seconds:7.1f}",
+        "; ".join(filter(None, remarks)),
+    ]
 
 
 def text_of(value: object) -> str:

@@ -12,6 +12,7 @@ from metarec import storage
 from metarec.config import Config, config_to_dict, with_values
 from metarec.data.dataset import Dataset
 from metarec.errors import MetarecError, TrainingError
+from metarec.search.population import PopulationScheduler
 from metarec.search.proposals import proposals_of
 from metarec.search.reports import EPOCH
 from metarec.search.room import bundles_of, trials_at_once
@@ -112,8 +113,10 @@ def _tuner(search: Search, searcher: RecordedSearch, scheduler: TrialScheduler) 
 
 
 def _scheduler(search: Search, known: list[Trial]) -> TrialScheduler:
-    """ASHA, told again what trials of an earlier start reported, or none."""
+    """The population's, or ASHA, told again what trials of an earlier start reported, or none."""
     config = search.config
+    if config.search.algorithm == "population":
+        return PopulationScheduler(config, search.space)
     if not config.search.early_stopping:
         return FIFOScheduler()
     longest = max([config.outer.epochs, *search.space.ends("outer.epochs")])

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ray import tune
@@ -12,6 +12,7 @@ from metarec import storage
 from metarec.config import Config, config_from_dict
 from metarec.data.dataset import open_dataset
 from metarec.errors import ConfigError, MetarecError
+from metarec.search.exchange import CheckpointReports, take_over
 from metarec.search.reports import SECONDS_BETWEEN_LOOKS, EpochReports
 from metarec.search.trials import Result, Trials, standing, trial_config, trial_folder
 from metarec.train.checkpoint import KIND
@@ -21,7 +22,9 @@ from metarec.train.run import RunFolder, locked
 from metarec.train.worker import checkpoints_of
 
 SECONDS_FOR_A_PREDECESSOR = 60.0
-"""How long the process of a search that was killed may still hold a trial."""
+"""How long a process that was stopped or killed may still hold a trial."""
+HELD_TO_THE_END: list[ExitStack] = []
+"""The runs of trials that Tune has stopped, until the process ends."""
 
 
 def run_trial(suggestion: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
@@ -30,15 +33,21 @@ def run_trial(suggestion: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
     Bad luck of the settings, such as a rate that makes tasks infinite, is how a trial ends, and no error of the search.
 
     Args:
-        suggestion: `values`, from the searcher.
+        suggestion: `values`, from the searcher, or changed by a population.
         plan: of all trials: `config` as nested tables, `dataset` and `trials` as URIs.
     """
     base, trials, dataset = config_from_dict(plan["config"]), Trials(plan["trials"]), open_dataset(plan["dataset"])
     number = trials.number_of(tune.get_context().get_trial_id())
     config, folder = trial_config(base, number, suggestion["values"]), trial_folder(base, number)
-    reports = EpochReports(config, dataset, folder)
-    with _locked_in_time(folder):
-        if not trials.has_ended(number):
+    with locked_in_time(folder):
+        ended = trials.has_ended(number)
+        if base.search.algorithm == "population":
+            if not ended:
+                take_over(config, folder, trials, number, suggestion["values"])
+            reports: EpochReports = CheckpointReports(config, dataset, folder, number)
+        else:
+            reports = EpochReports(config, dataset, folder)
+        if not ended:
             try:
                 outcome = launch(config, dataset, folder, watch=reports, stop=threading.Event())
             except MetarecError as error:
@@ -57,25 +66,25 @@ def finished_result(config: Config, folder: RunFolder) -> Result:
     best = checkpoints.best(lambda warning: None)
     if best is None:
         return Result("failed", None, result.num_epochs, result.train_seconds, "none of its checkpoints is whole")
-    metric = storage.read_bundle_manifest(storage.join(checkpoints.uri, f"step-{best:010d}"), KIND)["validation"]
+    metric = storage.read_bundle_manifest(checkpoints.uri_of(best), KIND)["validation"]
     return Result("finished", metric, result.num_epochs, result.train_seconds)
 
 
 @contextmanager
-def _locked_in_time(folder: RunFolder) -> Iterator[None]:
+def locked_in_time(folder: RunFolder) -> Iterator[None]:
     """Hold the run; a process of an earlier start that still holds it is on its way out."""
     began = time.monotonic()
-    while True:
-        holding = locked(folder)
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(folder))
+                break
+            except ConfigError:
+                if time.monotonic() - began > SECONDS_FOR_A_PREDECESSOR:
+                    raise
+                time.sleep(SECONDS_BETWEEN_LOOKS)
         try:
-            holding.__enter__()
-        except ConfigError:
-            if time.monotonic() - began > SECONDS_FOR_A_PREDECESSOR:
-                raise
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        else:
-            break
-    try:
-        yield
-    finally:
-        holding.__exit__(None, None, None)
+            yield
+        except SystemExit:  # Tune stops the trial; what trains in another thread goes on until the process ends
+            HELD_TO_THE_END.append(stack.pop_all())
+            raise

@@ -41,6 +41,21 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Takeover:
+    """A trial of a population going on from the weights of a better one, with changed settings.
+
+    Attributes:
+        source: the number of the better trial.
+        step: of the checkpoint that was taken.
+        values: setting → value, from then on.
+    """
+
+    source: int
+    step: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Trial:
     """One trial.
 
@@ -48,11 +63,13 @@ class Trial:
         number: from 0.
         values: setting → value.
         result: None while it has not ended.
+        takeovers: in a population: whose weights it went on from, in order.
     """
 
     number: int
     values: Mapping[str, Any]
     result: Result | None
+    takeovers: tuple["Takeover", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,16 +86,23 @@ class Trials:
         """Every trial that was suggested, by number."""
         names = storage.list_names(self.uri)
         numbers = [int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()]
-        return [self._read(number, self._ended(number) in names) for number in numbers]
+        return [self.read(number) for number in numbers]
 
     def suggest(self, number: int, values: Mapping[str, Any], trial_id: str) -> None:
         """Keep what a trial is given, and what Tune calls it this time."""
-        self._write(f"{number:03d}.json", {"values": dict(values), "trial_id": trial_id})
+        known = self._json(self._begun(number)) if storage.exists(storage.join(self.uri, self._begun(number))) else {}
+        self._write(self._begun(number), known | {"values": dict(values), "trial_id": trial_id})
+
+    def take_over(self, number: int, takeover: Takeover) -> None:
+        """Keep that a trial went on from another's weights; its values are what the population changed them to."""
+        known = self._json(self._begun(number))
+        takeovers = [*known.get("takeovers", []), asdict(takeover)]
+        self._write(self._begun(number), known | {"values": dict(takeover.values), "takeovers": takeovers})
 
     def number_of(self, trial_id: str) -> int:
-        """The number of the trial that Tune calls so."""
+        """The number of the trial that Tune calls so; its config does not tell, for populations copy configs."""
         (number,) = (
-            trial.number for trial in self.all() if self._json(f"{trial.number:03d}.json")["trial_id"] == trial_id
+            trial.number for trial in self.all() if self._json(self._begun(trial.number))["trial_id"] == trial_id
         )
         return number
 
@@ -90,16 +114,21 @@ class Trials:
         """Whether a trial has a result."""
         return storage.exists(storage.join(self.uri, self._ended(number)))
 
+    def read(self, number: int) -> Trial:
+        """A trial that was suggested."""
+        document = self._json(self._begun(number))
+        result = Result(**self._json(self._ended(number))) if self.has_ended(number) else None
+        takeovers = tuple(Takeover(**each) for each in document.get("takeovers", []))
+        return Trial(number, document["values"], result, takeovers)
+
+    def _begun(self, number: int) -> str:
+        return f"{number:03d}.json"
+
     def _ended(self, number: int) -> str:
         return f"{number:03d}.result.json"
 
     def _write(self, name: str, document: Mapping[str, Any]) -> None:
         storage.write_bytes(storage.join(self.uri, name), json.dumps(document, indent=1).encode())
-
-    def _read(self, number: int, ended: bool) -> Trial:
-        document = self._json(f"{number:03d}.json")
-        result = Result(**self._json(self._ended(number))) if ended else None
-        return Trial(number, document["values"], result)
 
     def _json(self, name: str) -> dict[str, Any]:
         place = storage.join(self.uri, name)

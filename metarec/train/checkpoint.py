@@ -67,10 +67,10 @@ class CheckpointFolder:
             "tracking_run_id": self.run_id,
         }
         try:
-            storage.write_bundle(self._uri(progress.step), KIND, files, **facts)
+            storage.write_bundle(self.uri_of(progress.step), KIND, files, **facts)
         except StorageError as error:
             with contextlib.suppress(OSError):
-                storage.delete(self._uri(progress.step))
+                storage.delete(self.uri_of(progress.step))
             standing = max(self._manifests(), default=None)
             kept = "no earlier checkpoint" if standing is None else f"the checkpoint of step {standing}"
             raise StorageError(f"{error}; {kept} is kept, where the same command goes on") from error
@@ -93,13 +93,13 @@ class CheckpointFolder:
         Raises:
             StorageError: a byte of it is not as written, or its weights do not fit the learner.
         """
-        manifest, files = storage.read_bundle(self._uri(step), KIND)
+        manifest, files = storage.read_bundle(self.uri_of(step), KIND)
         try:
             learner.load_state_dict(safetensors.torch.load(files["weights.safetensors"]))
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise StorageError(
-                f"{self._uri(step)} holds another model: {reason}; use the config it was made with"
+                f"{self.uri_of(step)} holds another model: {reason}; use the config it was made with"
             ) from error
         if optimizer is not None:
             tensors = safetensors.torch.load(files["optimizer.safetensors"])
@@ -114,19 +114,32 @@ class CheckpointFolder:
         manifests = self._manifests()
         return manifests[max(manifests)].get("tracking_run_id") or None if manifests else None
 
+    def adopt(self, step: int, files: Mapping[str, bytes], num_tasks_seen: int) -> None:
+        """Go on from the files of another run's checkpoint: it is the only one then, and without a metric of this run.
+
+        Raises:
+            StorageError: it cannot be written; the earlier ones still stand.
+        """
+        facts = {"step": step, "validation": None, "num_tasks_seen": num_tasks_seen, "tracking_run_id": self.run_id}
+        storage.write_bundle(self.uri_of(step), KIND, files, **facts)
+        for other in self.steps():
+            if other != step:
+                storage.delete(self.uri_of(other))
+
+    def uri_of(self, step: int) -> str:
+        """The folder of the checkpoint of a step."""
+        return storage.join(self.uri, f"step-{step:010d}")
+
     def steps(self) -> list[int]:
         """The steps that have a checkpoint folder, whole or not, in order."""
         return sorted(int(name[5:]) for name in storage.list_names(self.uri) if name.startswith("step-"))
-
-    def _uri(self, step: int) -> str:
-        return storage.join(self.uri, f"step-{step:010d}")
 
     def _manifests(self) -> dict[int, dict[str, Any]]:
         """The manifests by step, in order; a checkpoint without one that is whole counts as not there."""
         found = {}
         for step in self.steps():
             with contextlib.suppress(StorageError):
-                found[step] = storage.read_bundle_manifest(self._uri(step), KIND)
+                found[step] = storage.read_bundle_manifest(self.uri_of(step), KIND)
         return found
 
     def _ranked(self) -> list[int]:
@@ -140,7 +153,7 @@ class CheckpointFolder:
     def _first_whole(self, steps: Sequence[int], warn: Callable[[str], None]) -> int | None:
         for step in steps:
             try:
-                storage.read_bundle(self._uri(step), KIND)
+                storage.read_bundle(self.uri_of(step), KIND)
             except StorageError as error:
                 warn(f"skipped a checkpoint that is not whole: {error}")
             else:
@@ -150,7 +163,7 @@ class CheckpointFolder:
     def _prune(self) -> None:
         complete = list(self._manifests())
         for step in set(complete) - set(complete[-self.keep :]) - set(self._ranked()[:1]):
-            storage.delete(self._uri(step))
+            storage.delete(self.uri_of(step))
 
 
 def _contiguous(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from tests.worlds import make_schema
 def test_there_are_spaces_for_the_algorithms_and_the_families_of_recommenders():
     algorithms = {"maml", "meta_sgd", "reptile", "ridge", "neural_process"}
     families = {"hidden_layers", "factors", "crosses", "transformer", "towers"}
-    assert {"rates", *algorithms, *families} == set(space_names())
+    assert {"rates", "while_training", *algorithms, *families} == set(space_names())
 
 
 @pytest.mark.parametrize("name", space_names())

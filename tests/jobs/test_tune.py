@@ -9,11 +9,22 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from jobs.tune import load_space
+from metarec import storage
 from metarec.config import load_config
 from metarec.search.trials import Trials
+from metarec.train.checkpoint import KIND
+from metarec.train.journal import read_journal
 from tests.jobs.command_line import SMALL, last_line, run_job, start_job
 
 IN_PROCESS = (*SMALL, "train.num_workers=0", "search.grace_epochs=1")
+POPULATION = (
+    *IN_PROCESS,
+    "outer.epochs=120",
+    "search.algorithm=population",
+    "train.cpus_per_worker=0.5",
+    "train.keep_checkpoints=1000",
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +116,11 @@ def test_the_same_search_again_prints_its_result_and_trains_nothing(searched):
             "error: tune_spaces/rates.py: METRIC is 'mae', but the job measures evaluate.primary = 'rmse' on "
             "validation users; change one of them",
         ),
+        (
+            ("--space", "rates", "--set", "search.algorithm=population", "train.num_workers=0"),
+            "error: search.algorithm is 'population' and tune_spaces/rates.py draws inner.lr, which acts on new "
+            "weights alone, so that a change of it would silently do nothing; draw from outer.lr, ",
+        ),
     ],
 )
 def test_a_search_that_makes_no_sense_ends_with_one_sentence_before_any_work(arguments, sentence, tmp_path):
@@ -125,6 +141,45 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused_with_the_sum(tmp
 
 
 @pytest.mark.slow
+def test_in_a_population_a_trial_goes_on_from_the_weights_of_another_with_changed_settings(tmp_path):
+    done = run_job(
+        "tune", "--space", "while_training", "--trials", "2", "--set", "run.name=p", *POPULATION,
+        root=tmp_path, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    trials = Trials(str(tmp_path / "runs/p/trials")).all()
+    assert [trial.result.ending for trial in trials] == ["finished"] * 2
+    took_over = [trial for trial in trials if trial.takeovers]
+    assert took_over
+    drawn = [load_space("while_training").sample(0, number) for number in range(2)]
+    for trial in took_over:
+        last = trial.takeovers[-1]
+        assert last.source == 1 - trial.number
+        assert trial.values == last.values
+        assert trial.values not in drawn
+        run = tmp_path / f"runs/p.{trial.number:03d}"
+        assert weights_at(run / f"checkpoints/step-{last.step:010d}") == weights_given(tmp_path, last.source, last.step)
+        steps = [line.step for line in read_journal(str(run / "metrics.jsonl"))]
+        assert steps[steps.index(last.step) :] == list(range(last.step, steps[-1] + 1))
+        assert f"; took over from {last.source}" in done.stdout or f"  took over from {last.source}" in done.stdout
+
+
+def weights_at(folder: Path) -> str:
+    """The checksum of the weights in a checkpoint."""
+    return storage.read_bundle_manifest(str(folder), KIND)["files"]["weights.safetensors"]["sha256"]
+
+
+def weights_given(root: Path, number: int, step: int) -> str:
+    """The checksum of the weights that a trial of a population gave to Tune at a step."""
+    for manifest in root.glob("runs/p/tune/*/*/checkpoint_*/manifest.json"):
+        facts = storage.read_bundle_manifest(str(manifest.parent), KIND)
+        if (facts["trial"], facts["step"]) == (number, step):
+            return weights_at(manifest.parent)
+    raise AssertionError(f"trial {number} gave nothing at step {step}")
+
+
+@pytest.mark.slow
 def test_trials_on_ray_train_do_not_wait_for_each_other_for_good(tmp_path):
     """Two workers a trial, on as many CPUs as the machine has."""
     done = run_job(
@@ -138,9 +193,9 @@ def test_trials_on_ray_train_do_not_wait_for_each_other_for_good(tmp_path):
     }
 
 
-def start_search(root: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_search(root: Path, *arguments: str, space: str = "rates") -> subprocess.Popen[str]:
     """`jobs.tune` in a process group of its own."""
-    return start_job("tune", "--space", "rates", *arguments, root=root, own_session=True)
+    return start_job("tune", "--space", space, *arguments, root=root, own_session=True)
 
 
 def wait_for(root: Path, ended: int, job: subprocess.Popen[str]) -> set[int]:
@@ -184,6 +239,30 @@ def test_a_search_that_was_killed_or_stopped_goes_on_and_no_trial_that_ended_tra
     runs = client.search_runs([client.get_experiment_by_name("metarec").experiment_id])
     assert sorted(run.info.run_name for run in runs) == ["k", *(f"k.{number:03d}" for number in range(6))]
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_a_population_that_was_killed_goes_on_with_the_weights_and_settings_it_had(tmp_path):
+    arguments = ("--trials", "2", "--set", "run.name=p", *POPULATION)
+    job, records = start_search(tmp_path, *arguments, space="while_training"), Trials(str(tmp_path / "runs/p/trials"))
+    while not any(trial.takeovers for trial in records.all()):
+        assert job.poll() is None, job.communicate()[0]
+        time.sleep(0.1)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.communicate()
+    before = records.all()
+    assert [trial.result for trial in before] == [None] * 2
+    journals = [str(tmp_path / f"runs/p.{number:03d}/metrics.jsonl") for number in range(2)]
+    began = [read_journal(journal)[0].time for journal in journals]
+    resumed = run_job("tune", "--space", "while_training", *arguments, root=tmp_path, timeout=400)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    after = records.all()
+    assert [trial.result.ending for trial in after] == ["finished"] * 2
+    assert [trial.takeovers[: len(earlier.takeovers)] for trial, earlier in zip(after, before, strict=True)] == [
+        trial.takeovers for trial in before
+    ]
+    assert [read_journal(journal)[0].time for journal in journals] == began
+    assert [read_journal(journal)[-1].step for journal in journals] == [120 * 2 - 1] * 2
 
 
 @pytest.mark.slow

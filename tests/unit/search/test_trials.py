@@ -8,7 +8,7 @@ from metarec.config import load_config, with_values
 from metarec.errors import StorageError
 from metarec.search.outcome import best_toml, render_trials
 from metarec.search.plot import plot_trials
-from metarec.search.trials import Result, Trial, Trials, ranked, standing, trial_config
+from metarec.search.trials import Result, Takeover, Trial, Trials, ranked, standing, trial_config
 from metarec.train.journal import JournalLine
 
 
@@ -29,6 +29,14 @@ def test_what_was_put_on_record_is_read_back(tmp_path):
     ]
     assert (trials.has_ended(0), trials.has_ended(1)) == (False, True)
     assert trials.number_of("b") == 1
+
+
+def test_a_takeover_is_kept_with_the_settings_that_hold_from_then_on_also_by_a_later_start(tmp_path):
+    trials, takeover = Trials(str(tmp_path)), Takeover(1, 40, {"outer.lr": 0.012})
+    trials.suggest(0, {"outer.lr": 0.1}, "a")
+    trials.take_over(0, takeover)
+    trials.suggest(0, {"outer.lr": 0.012}, "b")
+    assert trials.read(0) == Trial(0, {"outer.lr": 0.012}, None, (takeover,))
 
 
 def test_a_damaged_record_is_named(tmp_path):
@@ -89,6 +97,17 @@ def test_the_table_has_a_line_for_each_trial_the_best_first():
     assert lines[1].split() == ["3", "0.4", "0.7500", "3", "1.5", "stopped", "early"]
     assert lines[2].split() == ["0", "0.1", "0.8000", "3", "1.5"]
     assert lines[3].split() == ["2", "0.3", "-", "3", "1.5", "failed:", "inner.lr", "is", "too", "high"]
+
+
+def test_the_table_says_from_whom_a_trial_of_a_population_took_over():
+    takeovers = tuple(Takeover(source, 8, {}) for source in (2, 1))
+    trials = [
+        Trial(number, {"outer.lr": 0.1}, Result(ending, 0.7, 3, 1.5, reason), takeovers)
+        for number, (ending, reason) in enumerate([("finished", ""), ("failed", "too high")])
+    ]
+    _, finished, failed = render_trials(trials, ["outer.lr"], "mae").splitlines()
+    assert finished.endswith("1.5  took over from 2, 1")
+    assert failed.endswith("failed: too high; took over from 2, 1")
 
 
 def test_the_best_config_says_what_differs_and_gives_the_run_back(tmp_path):

@@ -170,3 +170,16 @@ def test_a_checkpoint_carries_the_run_of_the_tracker(folder, trained):
     assert folder.tracking_run_id() is None
     save(dataclasses.replace(folder, run_id="0123"), trained, (2, 0.4))
     assert folder.tracking_run_id() == "0123"
+
+
+def test_a_checkpoint_of_another_run_that_is_adopted_is_the_only_one_and_bears_no_metric(folder, trained, tmp_path):
+    other = CheckpointFolder(str(tmp_path / "other"), keep=2, lower_is_better=True)
+    save(other, trained, (2, 0.5))
+    save(folder, trained, (1, 0.7), (3, 0.9))
+    files = storage.read_bundle(other.uri_of(2), "checkpoint")[1]
+    folder.adopt(2, files, 20)
+    assert folder.steps() == [2]
+    assert storage.read_bundle(folder.uri_of(2), "checkpoint")[1] == files
+    progress = folder.load(2, *trained)
+    assert (progress.step, progress.num_tasks_seen) == (2, 20)
+    assert math.isnan(progress.validation)
