@@ -26,6 +26,10 @@ SWEEPS_OF_A_FOLD = 8
 """From the analysis of everybody on; the rest of the way is short."""
 
 
+LEAST = 1e-6
+"""Rating points that the item level must leave of some target."""
+
+
 class WarmStart(NamedTuple):
     """What the learner has started from.
 
@@ -43,22 +47,22 @@ def warm_start(learner: MetaLearner, config: Config, catalogue: Catalogue, train
 
     Args:
         learner: newly built.
-        config: `model.warm_start_rank` dimensions are set; 0 leaves the learner as it is.
+        config: `model.warm_start_rank` dimensions are set; 0 leaves the learner as it is, as do targets of which the
+            item level leaves nothing, such as plain events.
         catalogue: of the dataset.
         training: its training histories.
     """
-    if config.model.warm_start_rank == 0:
+    ratings = ratings_above(training, (catalogue.offset + catalogue.item_bias).double(), head=0)
+    if config.model.warm_start_rank == 0 or not bool((ratings.residual.abs() > LEAST).any()):
         return None
-    level = (catalogue.offset + catalogue.item_bias).double()
     analysis = analyse_factors(
-        ratings_above(training, level, head=0),
+        ratings,
         num_users=len(training),
         num_items=catalogue.num_items,
         rank=config.model.warm_start_rank,
         seed=config.run.seed,
     )
-    size = float(analysis.vectors.square().mean().sqrt())
-    start = WarmStart(analysis, SIZE / size if size else 1.0)
+    start = WarmStart(analysis, SIZE / max(float(analysis.vectors.square().mean().sqrt()), LEAST))
     learner.model.load_item_vectors(catalogue, (start.scale * analysis.vectors).float())
     return start
 

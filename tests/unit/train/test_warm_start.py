@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,6 +33,14 @@ def test_items_start_at_the_vectors_of_the_analysis_in_a_fixed_size(world):
     torch.testing.assert_close(learner.model.encoder.items.embedding("id").weight[1:], vectors, rtol=0, atol=1e-6)
     assert float(vectors.square().mean().sqrt()) == pytest.approx(SIZE)
     assert started(world, "model.warm_start_rank=0")[1] is None
+
+
+def test_plain_events_leave_the_learner_as_it_is(world):
+    """Every target is 1, and so is the mean: there are no tastes to tell apart."""
+    catalogue, histories = world
+    events = dataclasses.replace(histories, target=np.ones_like(histories.target))
+    level = catalogue._replace(offset=torch.ones(1).double(), item_bias=torch.zeros_like(catalogue.item_bias))
+    assert started((level, events))[1] is None
 
 
 def test_training_users_meet_vectors_without_their_own_ratings_and_new_users_those_of_everybody(world):
