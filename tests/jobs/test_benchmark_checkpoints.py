@@ -23,7 +23,7 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_leaves_nothing_half():
 
 @pytest.mark.slow
 def test_a_resumed_job_says_which_checkpoint_it_skipped_and_where_it_goes_on(tmp_path):
-    long = ["--set", "run.name=long", *SMALL, "outer.epochs=60", "train.num_workers=0", "train.meta_batch=16"]
+    long = ["--set", "run.name=long", *SMALL, "outer.epochs=200", "train.num_workers=0", "train.meta_batch=16"]
     process = start_job("train", *long, root=tmp_path)
     for line in process.stdout:
         if "epoch 3/" in line:
