@@ -14,6 +14,7 @@ import safetensors.torch
 
 from jobs import command
 from jobs.benchmarks.disturbances import WorkerKiller, finish_job, kill_job
+from jobs.benchmarks.trainings import SMALL
 from metarec import storage
 from metarec.config import Config, load_config, with_values
 from metarec.data.dataset import Dataset
@@ -24,11 +25,7 @@ from metarec.train.run import RunFolder, open_run
 NUM_KILLS = 20
 KILLS_PER_RUN = 5
 SETTINGS = (
-    "synthetic.num_users=300",
-    "synthetic.num_items=60",
-    "model.hidden=[16]",
-    "model.embedding_width=8",
-    "outer.epochs=10",
+    *SMALL,
     "train.meta_batch=4",
     "train.num_workers=2",
     "train.max_failures=100",

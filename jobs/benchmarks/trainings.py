@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from metarec.learner import Learner
 
 
+SMALL = (
+    "synthetic.num_users=300",
+    "synthetic.num_items=60",
+    "model.hidden=[16]",
+    "model.embedding_width=8",
+    "outer.epochs=10",
+)
+"""Settings of a training of seconds, for what is measured around it."""
+
+
 class Trained(NamedTuple):
     """A model at its best validation metric.
 
@@ -57,7 +67,7 @@ def learner_here(config: Config, dataset: "Dataset") -> "Learner":
     named = with_values(config, {"run.name": f"benchmark-{config.algorithm.name}-{digest_of(config)}"})
     folder = open_run(named)
     with locked(folder):
-        launch(named, dataset, folder, watch=_nobody, stop=threading.Event())
+        launch(named, dataset, folder, watch=nobody, stop=threading.Event())
         return best_learner(named, dataset, folder)
 
 
@@ -87,6 +97,6 @@ def seconds_of_training(config: Config, dataset: "Dataset") -> float:
     return (time.perf_counter() - started) * schedule_of(config, dataset).num_steps
 
 
-def _nobody(*, last: bool = False) -> None:
-    """Watches a training; there is nobody to tell."""
+def nobody(*, last: bool = False) -> None:
+    """A `Watch` that looks at nothing; there is nobody to tell."""
     del last

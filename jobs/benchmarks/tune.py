@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from jobs import command
+from jobs.benchmarks.trainings import SMALL, nobody
 from metarec.config import Config, load_config, with_values
 from metarec.data.dataset import Dataset
 from metarec.train.launch import launch
@@ -19,11 +20,7 @@ NUM_TRIALS = 16
 NUM_DISTRIBUTED = 4
 TIMES_ALONE = 3
 SETTINGS = (
-    "synthetic.num_users=300",
-    "synthetic.num_items=60",
-    "model.hidden=[16]",
-    "model.embedding_width=8",
-    "outer.epochs=10",
+    *SMALL,
     "train.meta_batch=16",
     "search.early_stopping=false",
 )
@@ -77,7 +74,7 @@ def train_alone(config: Config, dataset: Dataset, number: int) -> float:
     """The seconds of one training."""
     config = with_values(config, {"run.name": f"alone-{config.train.num_workers}-{number}"})
     began = time.perf_counter()
-    launch(config, dataset, open_run(config), watch=ignore, stop=threading.Event())
+    launch(config, dataset, open_run(config), watch=nobody, stop=threading.Event())
     return time.perf_counter() - began
 
 
@@ -90,13 +87,8 @@ def search_all(config: Config, dataset: Dataset, num_trials: int) -> tuple[float
     config = with_values(config, {"run.name": f"search-{config.train.num_workers}"})
     search = Search(config, load_space("rates"), dataset, open_run(config), num_trials)
     began = time.perf_counter()
-    trials = run_search(search, watch=ignore, stop=threading.Event())
+    trials = run_search(search, watch=nobody, stop=threading.Event())
     seconds = time.perf_counter() - began
     assert {trial.result.ending for trial in trials if trial.result} == {"finished"}
     assert len(trials) == num_trials
     return seconds, trials_at_once(config)
-
-
-def ignore(*, last: bool = False) -> None:
-    """A `Watch` that looks at nothing."""
-    del last

@@ -116,28 +116,43 @@ def refit_factors(start: FactorAnalysis, ratings: Ratings, *, num_users: int, nu
     has_rated = torch.bincount(ratings.user, minlength=num_users) > 0
     if not bool(is_rated.any()):
         return start
+    gram, moment = _sums(by_user, items)
     for _ in range(num_sweeps):
-        users = _believe(by_user, items, user_prior, noise)
-        items = _believe(by_item, users, item_prior, noise)
-        noise = _expected_noise(by_user, users, items, ratings)
+        users = _believe(gram, moment, user_prior, noise)
+        items = _believe(*_sums(by_item, users), item_prior, noise)
+        gram, moment = _sums(by_user, items)
+        noise = _expected_noise(gram, moment, users, ratings)
         item_prior, found = _fit_prior(items, is_rated), _fit_prior(users, has_rated)
         scale = found.variance.sqrt()  # users' variance back to 1, and items' to what leaves every p·q as it is
         items = Beliefs(items.mean * scale, items.covariance * scale[:, None] * scale)
+        gram, moment = gram * scale[:, None] * scale, moment * scale
         item_prior = Prior(item_prior.mean * scale, item_prior.variance * scale.square())
         user_prior = Prior(found.mean / scale, torch.ones_like(scale))
     return FactorAnalysis(items, item_prior, user_prior, noise)
 
 
-def _believe(groups: Groups, others: Beliefs, prior: Prior, noise: Float64[Tensor, ""]) -> Beliefs:
-    """The posterior of one side's vectors, given beliefs about the other side's."""
-    gram, moment = sum_of_products(groups, others.second_moment, others.mean)
+def _sums(
+    groups: Groups, others: Beliefs
+) -> tuple[Float64[Tensor, "groups rank rank"], Float64[Tensor, "groups rank"]]:
+    """For each member of one side the expected sums over its ratings of v vᵀ and v e, with v of the other side."""
+    return sum_of_products(groups, others.second_moment, others.mean)
+
+
+def _believe(
+    gram: Float64[Tensor, "members rank rank"],
+    moment: Float64[Tensor, "members rank"],
+    prior: Prior,
+    noise: Float64[Tensor, ""],
+) -> Beliefs:
+    """The posterior of one side's vectors, given the sums over the other side's."""
     covariance = torch.linalg.inv(gram / noise + torch.diag(1 / prior.variance))
     return Beliefs((covariance @ (moment / noise + prior.mean / prior.variance)[..., None]).squeeze(-1), covariance)
 
 
-def _expected_noise(by_user: Groups, users: Beliefs, items: Beliefs, ratings: Ratings) -> Float64[Tensor, ""]:
-    """The mean over the ratings of the expected (e - p·q)²."""
-    gram, moment = sum_of_products(by_user, items.second_moment, items.mean)
+def _expected_noise(
+    gram: Float64[Tensor, "users rank rank"], moment: Float64[Tensor, "users rank"], users: Beliefs, ratings: Ratings
+) -> Float64[Tensor, ""]:
+    """The mean over the ratings of the expected (e - p·q)², from the users' sums over their items."""
     explained = 2 * (moment * users.mean).sum() - (gram * users.second_moment).sum()
     return ((ratings.residual.square().sum() - explained) / len(ratings.residual)).clamp(min=_SMALLEST)
 

@@ -95,7 +95,7 @@ class FieldRecommender(nn.Module):
     def encode(self, catalogue: Catalogue, rows: Rows) -> EncodedRows:
         """The vectors of rows, and the base that their prediction starts from."""
         fields = self.encoder(catalogue, rows)
-        if self.adds_item_fields and len(catalogue.held_out_change):
+        if len(catalogue.held_out_change):
             fields = torch.cat([fields[..., :-1, :], fields[..., -1:, :] + self._held_out_change(catalogue, rows)], -2)
         return EncodedRows(
             fields,

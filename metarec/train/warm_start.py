@@ -52,8 +52,10 @@ def warm_start(learner: MetaLearner, config: Config, catalogue: Catalogue, train
         catalogue: of the dataset.
         training: its training histories.
     """
+    if config.model.warm_start_rank == 0:
+        return None
     ratings = ratings_above(training, (catalogue.offset + catalogue.item_bias).double(), head=0)
-    if config.model.warm_start_rank == 0 or not bool((ratings.residual.abs() > LEAST).any()):
+    if not bool((ratings.residual.abs() > LEAST).any()):
         return None
     analysis = analyse_factors(
         ratings,
