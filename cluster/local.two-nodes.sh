@@ -14,6 +14,7 @@ export METAREC_HOME="${METAREC_HOME:-$HOME/.metarec}"
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 
 address="http://127.0.0.1:$DASHBOARD_PORT"
+commit="$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || true)" # an upload has no repository
 settings=(train.num_workers=2 train.cpus_per_worker=0.75 "$@") # two of them do not fit on a node of 1 CPU
 nodes=()
 
@@ -50,7 +51,8 @@ submit() {
     local verb="$1"
     shift
     echo "── python -m jobs.$verb $*"
-    ray job submit --address "$address" --working-dir . -- python -m "jobs.$verb" "$@"
+    ray job submit --address "$address" --working-dir . \
+        --runtime-env-json "{\"env_vars\": {\"METAREC_COMMIT\": \"$commit\"}}" -- python -m "jobs.$verb" "$@"
 }
 
 ray get-auth-token --generate >/dev/null

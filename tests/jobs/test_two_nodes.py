@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from metarec.tracking.provenance import commit_of
 from tests.jobs.command_line import CHECKOUT, SMALL
 from tests.ports import free_port
 
@@ -37,3 +39,6 @@ def test_every_job_runs_on_two_nodes_one_after_the_other(tmp_path):
     verbs = [line.split("jobs.")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("── python -m")]
     assert verbs == ["prepare", "train", "tune", "evaluate", "promote", "recommend"]
     assert done.stdout.splitlines()[-1] == "── all jobs done"
+    client = MlflowClient(f"sqlite:///{tmp_path}/metarec/mlflow.db")
+    (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()], "run_name = 'two-nodes'")
+    assert run.data.tags.get("git.commit") == commit_of(Path(__file__))
