@@ -156,12 +156,24 @@ class Learner:
         Raises:
             RequestError: a feature cannot be used.
         """
+        catalogue, support = self.with_users(items, ratings, users)
+        return catalogue, support, self.module.adapt(catalogue, support, _seeds(support))
+
+    def with_users(
+        self,
+        items: Sequence[Sequence[int]],
+        ratings: Sequence[Sequence[float]],
+        users: Sequence[Mapping[str, Any]],
+    ) -> tuple[Catalogue, Rows]:
+        """The catalogue with some users, who count from 0, and their ratings as the rows of tasks; as `adapt_all`.
+
+        Raises:
+            RequestError: a feature cannot be used.
+        """
         device = self.catalogue.offset.device
         features = encode_users(self.schema.user_fields, users, self.config.tables.separator)
         catalogue = self.catalogue._replace(user_features=features).to(device)
-        support = self._with_negatives(self._rows(items, ratings)).to(device)
-        seeds = torch.zeros(len(items), dtype=torch.int64, device=device)
-        return catalogue, support, self.module.adapt(catalogue, support, seeds)
+        return catalogue, self._with_negatives(self._rows(items, ratings)).to(device)
 
     def candidates(self, items: Sequence[str] | None = None) -> Int[Tensor, " items"]:
         """Where the items that may be recommended stand in the catalogue, in its order; all if none are named.
@@ -421,6 +433,11 @@ def recommendations(learner: Learner, best: BestItems) -> list[list[Recommendati
         ]
         for items, scores, num_found in zip(best.item.tolist(), clipped, best.num_found.tolist(), strict=True)
     ]
+
+
+def _seeds(support: Rows) -> Int[Tensor, " tasks"]:
+    """Of requests, in which nothing is random: the same for all tasks."""
+    return torch.zeros(support.mask.shape[0], dtype=torch.int64, device=support.mask.device)
 
 
 def _refuse_repetition(items: Sequence[str], row: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from metarec.algorithms.buckets import bucket_tasks
+from metarec.algorithms.inner_loop import StepwiseAlgorithm, inner_gradient_norm
 from metarec.algorithms.objectives import Objective
 from metarec.contracts import Algorithm, BatchAlgorithm, Encoded, Examples, Recommender, State, encode_examples
 from metarec.task import Catalogue, Rows, TaskBatch, select_tasks
@@ -88,6 +89,20 @@ class MetaLearner(nn.Module):
     def predict(self, catalogue: Catalogue, batch: TaskBatch) -> Float[Tensor, "tasks rows heads"]:
         """Adapt to each task's support and predict its query; no gradient is kept."""
         return self.score(catalogue, self.adapt(catalogue, batch.support, batch.task_seed), batch.query)
+
+    @torch.no_grad()
+    def gradient_norms(self, catalogue: Catalogue, support: Rows) -> Float[Tensor, " tasks"]:
+        """How large the inner gradient of each task's support is at the initialisation.
+
+        Only for an algorithm that has one (`inner_loop.StepwiseAlgorithm`).
+        """
+        assert isinstance(self.algorithm, StepwiseAlgorithm)
+        loop = self.algorithm.loop
+
+        def one_task(examples: Examples) -> Float[Tensor, ""]:
+            return inner_gradient_norm(loop, self.model, examples)
+
+        return torch.func.vmap(one_task)(encode_examples(self.model, catalogue, support))
 
     def _losses(
         self, catalogue: Catalogue, batch: TaskBatch, progress: float
