@@ -8,7 +8,8 @@ Three choices, each a score of every item i with n_i training ratings of varianc
 
 The last are MeLU's evidence candidates: g_i is the Frobenius norm of the gradient of the inner loss of that one rating
 by all parameters that a user adapts, at the initialisation, averaged over raters. They are for algorithms that take
-inner steps. MeLU's code divides each loss by its size; here it stays, as the first inner step has it.
+inner steps. MeLU's code divides each loss by its size, so that answers nearest to the prediction count most; here it
+stays as the first inner step has it, which served better.
 
 Not every algorithm has a gradient, and what it moves are the predictions, so `evidence` measures on them: d_i is the
 root mean square of their change over the reference items when a user with no other rating rates i.
