@@ -14,6 +14,7 @@ from metarec.config import Config
 
 BENCHMARKS = (
     "engine",
+    "feedback",
     "prepare",
     "stream",
     "recovery",

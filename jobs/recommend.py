@@ -2,7 +2,7 @@
 
 python -m jobs.recommend --model URI --ratings "ITEM:RATING,…" [--user "FEATURE=VALUE,…"] [-k 10] [--explain]
 python -m jobs.recommend --model URI --users FILE --out DIR [-k 10]
-python -m jobs.recommend --model URI --ask N [--by variance|evidence]
+python -m jobs.recommend --model URI --ask N [--by variance|evidence|gradient]
 """
 
 import argparse
@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow", metavar="FILE", help="recommend only these items; one id a line")
     parser.add_argument("--deny", metavar="FILE", help="never recommend these items; one id a line")
     parser.add_argument("--out", metavar="DIR", help="with --users: an empty folder for the Parquet files")
-    parser.add_argument("--by", default="variance", choices=("variance", "evidence"), help="with --ask: the choice")
+    parser.add_argument(
+        "--by", default="variance", choices=("variance", "evidence", "gradient"), help="with --ask: the choice"
+    )
 
 
 def run(config: Config, arguments: argparse.Namespace) -> None:

@@ -20,6 +20,8 @@ Weights = dict[str, Tensor]
 Under the name of an embedding table stands what a task *adds* to the rows that its support looks up."""
 Encoded = Any
 """What a recommender makes of rows once a batch: a tensor or a NamedTuple of tensors that start with `tasks rows`."""
+Earlier = Any
+"""What a recommender keeps of ratings that are gone: a pytree of tensors; `()` where there were none."""
 State = Any
 """What adaptation leaves behind: any pytree of tensors (fast weights, prototypes, a posterior)."""
 
@@ -30,12 +32,14 @@ class Examples(NamedTuple):
     Attributes:
         encoded: from `Recommender.encode`.
         target, observed, mask: as in `Rows`.
+        earlier: of a support that goes on from ratings that are gone, what `Recommender.forget` kept of them.
     """
 
     encoded: Encoded
     target: Float[Tensor, "*tasks rows heads"]
     observed: Bool[Tensor, "*tasks rows heads"]
     mask: Bool[Tensor, "*tasks rows"]
+    earlier: Earlier = ()
 
 
 class Context(NamedTuple):
@@ -85,6 +89,7 @@ class Capabilities:
         regresses: whether it predicts from the targets of the support as numbers, so that its scores are no logits.
         uses_head: whether the recommender's own head predicts; else it meets the embedding alone.
         trains_inner: whether meta-training lowers the inner objective, and the outer one is only what is reported.
+        additive: whether a state is made of sums over the support, to which further ratings add without a loss.
     """
 
     adapts: bool = True
@@ -93,6 +98,7 @@ class Capabilities:
     regresses: bool = False
     uses_head: bool = True
     trains_inner: bool = False
+    additive: bool = False
 
     @property
     def needs_embedding(self) -> bool:
@@ -146,6 +152,15 @@ class Recommender(Protocol):
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Every parameter by name, as `nn.Module` has it."""
+        ...
+
+    def forget(self, support: Examples) -> Examples:
+        """What scores need of one task's support once its ratings are gone: no rows, and what is kept of them."""
+        ...
+
+    @property
+    def reads_support(self) -> bool:
+        """Whether embeddings depend on the rated rows themselves, of which nothing else can keep enough."""
         ...
 
     @property
@@ -242,6 +257,42 @@ class Algorithm(Protocol):
         """One task's surrogate, whose gradient is the meta-gradient, and the query loss to report.
 
         `progress` is how much of the run is done: 0 at its start, 1 at its end.
+        """
+        ...
+
+
+class RunningState(NamedTuple):
+    """A state that goes on with further ratings, without those that it came from.
+
+    Attributes:
+        state: what `Algorithm.predict` takes.
+        support: the task's support, of which `Recommender.forget` left no row.
+        sums: what else further ratings add to.
+    """
+
+    state: State
+    support: Examples
+    sums: Any
+
+
+@runtime_checkable
+class IncrementalAlgorithm(Algorithm, Protocol):
+    """An algorithm that adapts to further ratings of a task without the earlier ones.
+
+    Where it is additive, and neither base nor embedding depend on the support, pieces give what all ratings give at
+    once; else something near it.
+    """
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """Learn from one task's further ratings.
+
+        Args:
+            model: a recommender that does not read the support.
+            before: where earlier ratings have led; None = there were none, and the state is that of `adapt`.
+            more: the further ratings, which may be none; `earlier` is that of `before`.
+            seed: of the task.
         """
         ...
 

@@ -12,27 +12,26 @@ On disk a learner is a bundle of safetensors and JSON (`to_files`): reading one 
 """
 
 import difflib
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import safetensors.torch
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from metarec.algorithms.all_items import score_items
+from metarec.algorithms.increments import why_ratings_are_needed
 from metarec.algorithms.meta_learner import MetaLearner
 from metarec.build import build_learner
 from metarec.config import Config, config_from_dict, config_to_dict
-from metarec.contracts import State
-from metarec.data.histories import Histories
-from metarec.data.negatives import Negatives, draw_negatives
+from metarec.contracts import RunningState, State
+from metarec.data.negatives import Negatives
 from metarec.errors import RequestError, StorageError
 from metarec.explanation import contributions
 from metarec.ranking import BestItems, best_candidates
+from metarec.request_rows import rows_of_requests, with_negatives
 from metarec.schema import Schema
 from metarec.task import Catalogue, Rows
 from metarec.user_features import as_number, encode_users
@@ -120,7 +119,10 @@ class Learner:
         Raises:
             RequestError: an item or a feature is unknown, an item is rated twice, or a value cannot be used.
         """
-        return AdaptedUser(self, ratings, user or {})
+        pairs, features = pairs_of(ratings), dict(user or {})
+        items, values = self.indices([item for item, _ in pairs]), self.check_ratings(pairs)
+        catalogue, support, state = self.adapt_with_support([items], [values], [features])
+        return AdaptedUser(self, catalogue, state, items, given=Given(pairs, features, support))
 
     def adapt_all(
         self,
@@ -156,12 +158,50 @@ class Learner:
         Raises:
             RequestError: a feature cannot be used.
         """
+        catalogue, support = self.with_users(items, ratings, users)
+        return catalogue, support, self.module.adapt(catalogue, support, _seeds(support))
+
+    def with_users(
+        self,
+        items: Sequence[Sequence[int]],
+        ratings: Sequence[Sequence[float]],
+        users: Sequence[Mapping[str, Any]],
+    ) -> tuple[Catalogue, Rows]:
+        """The catalogue with some users, who count from 0, and their ratings as the rows of tasks; as `adapt_all`.
+
+        Raises:
+            RequestError: a feature cannot be used.
+        """
         device = self.catalogue.offset.device
         features = encode_users(self.schema.user_fields, users, self.config.tables.separator)
-        catalogue = self.catalogue._replace(user_features=features).to(device)
-        support = self._with_negatives(self._rows(items, ratings)).to(device)
-        seeds = torch.zeros(len(items), dtype=torch.int64, device=device)
-        return catalogue, support, self.module.adapt(catalogue, support, seeds)
+        return self.catalogue._replace(user_features=features).to(device), self.rows(items, ratings)
+
+    def rows(
+        self, items: Sequence[Sequence[int]], ratings: Sequence[Sequence[float]], *, earlier: Sequence[int] = ()
+    ) -> Rows:
+        """The ratings of some users, as `adapt_all` takes them, as the rows of tasks, with the negatives of training.
+
+        Args:
+            items: what each rated.
+            ratings: of them.
+            earlier: what each rated before; it is nobody's negative, and had the first of the negatives.
+        """
+        rows = rows_of_requests(items, ratings, num_heads=len(self.schema.heads), dtype=self.catalogue.offset.dtype)
+        negatives = Negatives.among_known(self.catalogue, self.config.task.num_negatives)
+        return with_negatives(rows, negatives, earlier).to(self.catalogue.offset.device)
+
+    def require_increments(self) -> None:
+        """Refuse to go on without the earlier ratings where that cannot be done.
+
+        Raises:
+            RequestError: the algorithm or the recommender needs the ratings themselves.
+        """
+        reason = why_ratings_are_needed(self.module.model, self.module.algorithm)
+        if reason is not None:
+            names = f"{self.config.algorithm.name} on {self.config.model.name}"
+            raise RequestError(
+                f"{names} cannot go on without the earlier ratings: {reason}; use adapt, which keeps them"
+            )
 
     def candidates(self, items: Sequence[str] | None = None) -> Int[Tensor, " items"]:
         """Where the items that may be recommended stand in the catalogue, in its order; all if none are named.
@@ -262,36 +302,19 @@ class Learner:
             return f"its {self.words.rows} are named like {', '.join(repr(i) for i in self.item_ids[:3])}"
         return "nearest: " + ", ".join(f"{self.item_ids[i]!r} ({self.item_titles[i]})" for i in found)
 
-    def _rows(self, items: Sequence[Sequence[int]], ratings: Sequence[Sequence[float]]) -> Rows:
-        """A task for each user, who count from 0; only the first head is observed."""
-        lengths = np.array([len(own) for own in items], np.int64)
-        mask = torch.from_numpy(np.arange(lengths.max(initial=0)) < lengths[:, None])
-        target = torch.zeros(*mask.shape, len(self.schema.heads), dtype=self.catalogue.offset.dtype)
-        target[..., 0][mask] = torch.tensor(list(itertools.chain(*ratings)), dtype=target.dtype)
-        observed = torch.zeros_like(target, dtype=torch.bool)
-        observed[..., 0] = mask
-        item = torch.zeros(mask.shape, dtype=torch.int64)
-        item[mask] = torch.tensor(list(itertools.chain(*items)), dtype=torch.int64)
-        return Rows(
-            user=torch.arange(len(items))[:, None] * mask,
-            item=item,
-            position=torch.arange(mask.shape[1]) * mask,
-            target=target,
-            observed=observed,
-            mask=mask,
-        )
 
-    def _with_negatives(self, rows: Rows) -> Rows:
-        """Each user's rows with the negatives that a support had in training, the same at each request."""
-        negatives = Negatives.among_known(self.catalogue, self.config.task.num_negatives)
-        if negatives.num == 0:
-            return rows
-        lengths = rows.mask.sum(1).numpy()
-        items, nobody = rows.item[rows.mask].numpy(), np.zeros(len(lengths), np.int64)
-        target = np.ones((len(items), 1), np.float32)
-        history = Histories(nobody, np.concatenate([[0], lengths.cumsum()]), items, target, target > 0)
-        drawn = draw_negatives(negatives, history, seed=0, draw=0, num_places=rows.mask.shape[1])
-        return drawn.beside(rows, nobody)
+class Given(NamedTuple):
+    """What a user gave, as long as it is kept.
+
+    Attributes:
+        pairs: (item id, rating), from oldest to newest.
+        features: of the user by name.
+        support: the rows that were adapted to.
+    """
+
+    pairs: list[tuple[str, float | int]]
+    features: dict[str, Any]
+    support: Rows
 
 
 class AdaptedUser:
@@ -299,21 +322,30 @@ class AdaptedUser:
 
     Args:
         learner: the model.
-        ratings: what the user gave, from oldest to newest.
-        user: features of the user by name.
-
-    Raises:
-        RequestError: as `Learner.adapt` says.
+        catalogue: with this user alone.
+        state: of the user's task.
+        rated: where the rated items stand in the catalogue.
+        given: the ratings; None where they are gone.
+        running: where the user stands after ratings that are gone.
     """
 
-    def __init__(self, learner: Learner, ratings: Ratings, user: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        catalogue: Catalogue,
+        state: State,
+        rated: Sequence[int],
+        *,
+        given: Given | None = None,
+        running: RunningState | None = None,
+    ) -> None:
+        assert (given is None) != (running is None)
         self._learner = learner
-        self._user = dict(user)
-        self._pairs = pairs_of(ratings)
-        items = learner.indices([item for item, _ in self._pairs])
-        values = learner.check_ratings(self._pairs)
-        self._catalogue, self._support, self._state = learner.adapt_with_support([items], [values], [user])
-        self._rated = torch.tensor(items, dtype=torch.int64)
+        self._catalogue = catalogue
+        self._state = state
+        self._rated = torch.tensor(rated, dtype=torch.int64)
+        self._given = given
+        self._running = running
 
     def adapt(self, more_ratings: Ratings) -> "AdaptedUser":
         """The same user after further ratings; this one stays as it is.
@@ -326,12 +358,40 @@ class AdaptedUser:
             more_ratings: from oldest to newest.
 
         Raises:
-            RequestError: as `Learner.adapt` says.
+            RequestError: as `Learner.adapt` says, or the earlier ratings are gone.
         """
+        given = self._require_ratings("adapt starts again from all ratings; go on with follow")
         more = pairs_of(more_ratings)
         again = {item for item, _ in more}
-        kept = [pair for pair in self._pairs if pair[0] not in again]
-        return AdaptedUser(self._learner, [*kept, *more], self._user)
+        kept = [pair for pair in given.pairs if pair[0] not in again]
+        return self._learner.adapt([*kept, *more], given.features)
+
+    @torch.no_grad()
+    def follow(self, more_ratings: Ratings) -> "AdaptedUser":
+        """The same user after further ratings, from the state as it is; this one stays as it is.
+
+        The new user holds no rating, neither old nor new, only which items were rated, and costs what the further
+        ratings alone cost. Algorithms with states that are sums (`ridge`, `alpaca`, `prototypical`, `neural_process`,
+        `joint`) give what `adapt` gives where the base is no user's bias (`model.residual`); else, and where gradient
+        steps go on from the user's own weights, it is near that. An item that is rated again counts once more.
+
+        Args:
+            more_ratings: from oldest to newest.
+
+        Raises:
+            RequestError: as `Learner.adapt` says, or the algorithm or the recommender needs the ratings themselves.
+        """
+        learner, module = self._learner, self._learner.module
+        learner.require_increments()
+        pairs = pairs_of(more_ratings)
+        items, values = learner.indices([item for item, _ in pairs]), learner.check_ratings(pairs)
+        rated: list[int] = self._rated.tolist()
+        more, before = learner.rows([items], [values], earlier=rated), self._running
+        if before is None:
+            assert self._given is not None
+            before = module.adapt_further(self._catalogue, None, self._given.support, _seeds(more))
+        after = module.adapt_further(self._catalogue, before, more, _seeds(more))
+        return AdaptedUser(learner, self._catalogue, after.state, list(dict.fromkeys([*rated, *items])), running=after)
 
     def recommend(self, k: int = 10, *, among: Sequence[str] | None = None) -> list[Recommendation]:
         """The k items with the highest predictions, best first, none of which the user rated.
@@ -368,7 +428,7 @@ class AdaptedUser:
         """What each of the user's ratings contributes to an item's score, the largest (up or down) first.
 
         Raises:
-            RequestError: the item is not in the catalogue.
+            RequestError: the item is not in the catalogue, or the ratings are gone.
         """
         return self.explain_all([item])[0]
 
@@ -376,25 +436,31 @@ class AdaptedUser:
         """`explain` for some items; each rating is left out once for all of them.
 
         Raises:
-            RequestError: an item is not in the catalogue.
+            RequestError: an item is not in the catalogue, or the ratings are gone.
         """
+        given = self._require_ratings("a score is explained by leaving ratings out; use adapt in place of follow")
         wanted = torch.tensor(self._learner.indices(items), dtype=torch.int64)
-        if not self._pairs:
+        if not given.pairs:
             return [[] for _ in items]
         found = contributions(
             self._learner.module,
             self._catalogue,
-            self._support,
+            given.support,
             wanted.to(self._catalogue.offset.device),
-            rows_each=self._support.mask.shape[1] // len(self._pairs),
+            rows_each=given.support.mask.shape[1] // len(given.pairs),
         )
-        return [self._by_size(own) for own in found.T.tolist()]
+        return [self._by_size(given.pairs, own) for own in found.T.tolist()]
 
-    def _by_size(self, changes: Sequence[float]) -> list[Contribution]:
+    def _require_ratings(self, what: str) -> Given:
+        if self._given is None:
+            raise RequestError(f"the ratings of this user are gone, and {what}")
+        return self._given
+
+    def _by_size(self, pairs: Sequence[tuple[str, float | int]], changes: Sequence[float]) -> list[Contribution]:
         titles = [self._learner.item_titles[item] for item in self._rated.tolist()]
         named = [
             Contribution(item, title, float(rating), change)
-            for (item, rating), title, change in zip(self._pairs, titles, changes, strict=True)
+            for (item, rating), title, change in zip(pairs, titles, changes, strict=True)
         ]
         return sorted(named, key=lambda each: -abs(each.change))
 
@@ -421,6 +487,11 @@ def recommendations(learner: Learner, best: BestItems) -> list[list[Recommendati
         ]
         for items, scores, num_found in zip(best.item.tolist(), clipped, best.num_found.tolist(), strict=True)
     ]
+
+
+def _seeds(support: Rows) -> Int[Tensor, " tasks"]:
+    """Of requests, in which nothing is random: the same for all tasks."""
+    return torch.zeros(support.mask.shape[0], dtype=torch.int64, device=support.mask.device)
 
 
 def _refuse_repetition(items: Sequence[str], row: str) -> None:

@@ -21,6 +21,7 @@ LAYERS = (
         "combination",
         "build",
         "ranking",
+        "request_rows",
         "user_features",
         "explanation",
         "learner",

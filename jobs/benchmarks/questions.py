@@ -15,14 +15,26 @@ from jaxtyping import Float64, Int64
 from jobs import command
 from jobs.benchmarks.trainings import learner_here
 from jobs.command import say
-from metarec.config import load_config
+from metarec.algorithms.inner_loop import StepwiseAlgorithm
+from metarec.config import Config, load_config
 
 if TYPE_CHECKING:
     from metarec.data.histories import Histories
     from metarec.learner import Learner
+    from metarec.onboarding import Choice
 
-CONFIG = "jobs/configs/movielens-100k.toml"
-SYNTHETIC = ("synthetic.num_users=80", "synthetic.num_items=40", "model.embedding_width=4", "outer.epochs=1")
+MODELS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "alpaca on mf": ("jobs/configs/movielens-100k.toml", ()),
+    "maml on melu": (None, ("data.source=movielens-100k",)),
+}
+"""A config and overrides each; the second has an inner gradient to ask by."""
+SYNTHETIC = (
+    "data.source=synthetic",
+    "synthetic.num_users=80",
+    "synthetic.num_items=40",
+    "model.embedding_width=4",
+    "outer.epochs=1",
+)
 NUMBERS = (0, 5, 10, 20, 40, 80, 160)
 NUM_QUERY = 10
 
@@ -36,23 +48,25 @@ def measure(*, quick: bool, threads: int | None) -> dict[str, Any]:
     """
     if threads:
         torch.set_num_threads(threads)
-    config = load_config(None if quick else CONFIG, [*(SYNTHETIC if quick else ()), "train.num_workers=0"])
-    with command.ray_session():
-        from metarec.data.prepare import prepare
-
-        dataset = prepare(config, progress=say)
-        learner = learner_here(config, dataset)
-    histories, orders = dataset.histories("test"), orders_of(learner)
     num_draws = 2 if quick else 10
-    curves = {name: _curve(learner, histories, order, num_draws) for name, order in orders.items()}
-    return {
-        "benchmark": "questions",
-        "dataset": dataset.name,
-        "num_users": len(histories),
-        "num_draws": num_draws,
-        "numbers": NUMBERS,
-        "curves": curves,
-    }
+    with command.ray_session():
+        found = {name: _measure(_config(name, quick=quick), num_draws) for name in MODELS}
+    return {"benchmark": "questions", "num_draws": num_draws, "numbers": NUMBERS, "models": found}
+
+
+def _config(name: str, *, quick: bool) -> Config:
+    file, overrides = MODELS[name]
+    return load_config(file, [*overrides, *(SYNTHETIC if quick else ()), "train.num_workers=0"])
+
+
+def _measure(config: Config, num_draws: int) -> dict[str, Any]:
+    """Train a model and ask by every choice that it has."""
+    from metarec.data.prepare import prepare
+
+    dataset = prepare(config, progress=say)
+    learner, histories = learner_here(config, dataset), dataset.histories("test")
+    curves = {name: _curve(learner, histories, order, num_draws) for name, order in orders_of(learner).items()}
+    return {"dataset": dataset.name, "num_users": len(histories), "curves": curves}
 
 
 def orders_of(learner: "Learner") -> dict[str, Int64[np.ndarray, " items"]]:
@@ -62,7 +76,10 @@ def orders_of(learner: "Learner") -> dict[str, Int64[np.ndarray, " items"]]:
     count = np.asarray(learner.facts[STATISTICS]["num_ratings"])
     popular = np.argsort(-count, kind="stable")[: int((count > 0).sum())]
     orders = {"random": np.random.default_rng(0).permutation(popular), "popular": popular}
-    for by in ("variance", "evidence"):
+    choices: list[Choice] = ["variance", "evidence"]
+    if isinstance(learner.module.algorithm, StepwiseAlgorithm):
+        choices.append("gradient")
+    for by in choices:
         chosen = choose_questions(learner, len(popular), by=by)
         orders[by] = np.array(learner.indices([each.item for each in chosen]))
     return orders
@@ -108,10 +125,13 @@ def _error(learner: "Learner", histories: "Histories", answered: Any, query: Any
 
 def describe(report: dict[str, Any]) -> Iterator[str]:
     """The report as a table in Markdown."""
-    users, draws = report["num_users"], report["num_draws"]
-    yield f"{report['dataset']}: {users} test users, {NUM_QUERY} query ratings, {draws} draws"
-    yield f"| MAE (answers) after questions | {' | '.join(map(str, report['numbers']))} |"
-    yield f"|---|{'---|' * len(report['numbers'])}"
-    for name, curve in report["curves"].items():
-        cells = [f"{mae:.4f} ({num:.1f})" for mae, num in zip(curve["mae"], curve["answers"], strict=True)]
-        yield f"| {name} | {' | '.join(cells)} |"
+    for name, model in report["models"].items():
+        yield (
+            f"{name}, {model['dataset']}: {model['num_users']} test users, {NUM_QUERY} query ratings, "
+            f"{report['num_draws']} draws"
+        )
+        yield f"| MAE (answers) after questions | {' | '.join(map(str, report['numbers']))} |"
+        yield f"|---|{'---|' * len(report['numbers'])}"
+        for choice, curve in model["curves"].items():
+            cells = [f"{mae:.4f} ({num:.1f})" for mae, num in zip(curve["mae"], curve["answers"], strict=True)]
+            yield f"| {choice} | {' | '.join(cells)} |"

@@ -2,6 +2,8 @@
 
 Adapting to 20 ratings, scoring every item and picking the best ten, from ratings by id to recommendations by name. The
 loop beside the batch is the same model, one user after the other, and both must recommend the same.
+
+Then all users of a table on Ray Data, as `jobs.recommend --users` serves them (`served_table.py`).
 """
 
 import time
@@ -11,7 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from jobs import command
 from jobs.benchmarks.costs import product_rate, products_of, seconds_in_rounds
+from jobs.benchmarks.served_table import describe_table, serve_table
 from metarec.build import build_learner
 from metarec.config import load_config
 from metarec.learner import Learner
@@ -31,6 +35,7 @@ FULL: dict[str, Any] = {
     "num_users": 1000,
     "num_users_by_pairs": 64,
     "num_in_loop": 20,
+    "num_in_table": 40_000,
     "rounds": 3,
     "seconds": 0.0,
 }
@@ -39,6 +44,7 @@ QUICK: dict[str, Any] = {
     "num_users": 20,
     "num_users_by_pairs": 10,
     "num_in_loop": 5,
+    "num_in_table": 40,
     "rounds": 1,
     "seconds": 0.0,
 }
@@ -64,6 +70,15 @@ def measure(*, quick: bool, threads: int | None) -> dict[str, Any]:
         name: _case(overrides, scale, scale["num_users" if name == BY_PRODUCTS else "num_users_by_pairs"])
         for name, overrides in CASES.items()
     }
+    learner = make_learner(scale["num_items"], CASES[BY_PRODUCTS])
+    began = time.perf_counter()
+    with command.ray_session():
+        ray_seconds = time.perf_counter() - began
+        report["table"] = {
+            "model": BY_PRODUCTS,
+            "ray_seconds": ray_seconds,
+            **serve_table(learner, make_users(scale["num_in_table"], scale["num_items"])),
+        }
     return report
 
 
@@ -151,3 +166,4 @@ def describe(report: dict[str, Any]) -> Iterator[str]:
     worst = max(case["largest_difference"] for case in report["cases"].values())
     same = min(case["same_items"] for case in report["cases"].values())
     yield f"batch and loop recommend the same items ({same:.0%}), with scores that agree within {worst:.0e}"
+    yield from describe_table(report["table"])

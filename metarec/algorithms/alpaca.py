@@ -22,12 +22,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from metarec.algorithms.decision import Decision
+from metarec.algorithms.decision import Decision, Habits
+from metarec.algorithms.increments import added
+from metarec.algorithms.moments import Moments, moments_of, posterior_mean
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.query_loss import loss_after_adapting
 from metarec.algorithms.rated_vectors import query_vectors, rated_vectors
 from metarec.algorithms.ridge import ridge_solution, with_one
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState
 
 IMPLICIT_DAMPING = 10.0
 """ν, in ratings."""
@@ -39,6 +41,22 @@ class Posterior(NamedTuple):
     weights: Float[Tensor, "*tasks heads inputs"]
     habit: Float[Tensor, "*tasks habits"]
     support: Examples
+
+
+class PosteriorSums(NamedTuple):
+    """What a posterior is made of.
+
+    Attributes:
+        moments: of inputs and ratings.
+        inputs: Σ x_s over the real rows.
+        num_rows: n.
+        habits: what the user's habit is made of.
+    """
+
+    moments: Moments
+    inputs: Float[Tensor, "*tasks inputs"]
+    num_rows: Float[Tensor, "*tasks"]
+    habits: Habits
 
 
 class Alpaca(nn.Module):
@@ -66,17 +84,15 @@ class Alpaca(nn.Module):
     @property
     def capabilities(self) -> Capabilities:
         """It predicts from the targets themselves, on the embedding alone."""
-        return Capabilities(regresses=True, uses_head=False)
+        return Capabilities(regresses=True, uses_head=False, additive=True)
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> Posterior:
         """The posterior mean of one task's weights."""
         del seed
         rated = rated_vectors(model, support)
         inputs = with_one(rated.vectors)
-        mean: Tensor = self.prior
-        if self.implicit is not None:
-            real = rated.mask.to(inputs.dtype)
-            mean = mean + self.implicit @ (real @ inputs) / (real.sum() + IMPLICIT_DAMPING).sqrt()
+        real = rated.mask.to(inputs.dtype)
+        mean = self._mean(real @ inputs, real.sum())
         rest = rated.rest - inputs @ mean.mT
         scales = (-0.5 * self.log_penalty).exp()  # λ^(-1/2): with x λ^(-1/2) for x, every penalty is 1
         own = [
@@ -85,6 +101,20 @@ class Alpaca(nn.Module):
             for head, scale in enumerate(scales)
         ]
         return Posterior(mean + torch.cat(own), self.decision.habit(support.target, rated.observed), support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """The same posterior from the sums over earlier and further rows."""
+        del seed
+        rated = rated_vectors(model, more)
+        inputs, real = with_one(rated.vectors), rated.mask.to(rated.vectors.dtype)
+        moments = moments_of(inputs, rated.rest, rated.observed)
+        habits = self.decision.habits(more.target, rated.observed)
+        sums = added(before, PosteriorSums(moments, real @ inputs, real.sum(), habits))
+        weights = posterior_mean(sums.moments, self._mean(sums.inputs, sums.num_rows), self.log_penalty.exp())
+        support = model.forget(more)
+        return RunningState(Posterior(weights, self.decision.habit_of(sums.habits), support), support, sums)
 
     def predict(self, model: Recommender, state: Posterior, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """What is decided for one task's query rows."""
@@ -98,3 +128,9 @@ class Alpaca(nn.Module):
         """The query loss of what is decided, as surrogate and as report."""
         del progress
         return loss_after_adapting(self, model, support, query, seed, outer=self.outer)
+
+    def _mean(self, inputs: Float[Tensor, " inputs"], num_rows: Float[Tensor, ""]) -> Float[Tensor, "heads inputs"]:
+        """m, given Σ x_s and n."""
+        if self.implicit is None:
+            return self.prior
+        return self.prior + self.implicit @ inputs / (num_rows + IMPLICIT_DAMPING).sqrt()

@@ -14,6 +14,7 @@ all usual scales.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,6 +24,13 @@ from metarec.schema import Head
 
 NUM_KNOTS = 17
 """K."""
+
+
+class Habits(NamedTuple):
+    """Σ_s φ(y_s) and n of each head."""
+
+    shown: Float[Tensor, "*tasks heads knots"]
+    num: Float[Tensor, "*tasks heads"]
 
 
 class Decision(nn.Module):
@@ -50,9 +58,18 @@ class Decision(nn.Module):
             targets: y, in rating points.
             observed: which of them count.
         """
-        count = observed.sum(0).to(targets.dtype)
-        shown = torch.where(observed.mT[..., None], self._hats(targets), 0.0).sum(1) / (count[:, None] + 1)
-        return torch.cat([shown.flatten(), count.log1p() / 4])
+        return self.habit_of(self.habits(targets, observed))
+
+    def habits(self, targets: Float[Tensor, "support heads"], observed: Bool[Tensor, "support heads"]) -> Habits:
+        """The sums over one user's ratings that her habit is made of; as in `habit`."""
+        shown = torch.where(observed.mT[..., None], self._hats(targets), 0.0).sum(1)
+        return Habits(shown, observed.sum(0).to(targets.dtype))
+
+    @staticmethod
+    def habit_of(habits: Habits) -> Float[Tensor, " habits"]:
+        """The habit that sums make."""
+        shown = habits.shown / (habits.num[:, None] + 1)
+        return torch.cat([shown.flatten(), habits.num.log1p() / 4])
 
     def forward(
         self, estimate: Float[Tensor, "rows heads"], habit: Float[Tensor, " habits"]

@@ -11,10 +11,11 @@ MAML's, and one that is too large carries users with many ratings away.
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from metarec.algorithms.increments import standing_at, weights_before
 from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with
 from metarec.algorithms.joint import joint_loss
 from metarec.algorithms.objectives import Objective
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState, Weights
 
 
 class FineTuned:
@@ -43,11 +44,14 @@ class FineTuned:
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fine-tuned weights after k steps on one task's support."""
-        rates = {name: support.target.new_tensor(self.loop.lr) for name in self.loop.adapted}
-        losses = self.loop.losses(model, support, seed)
-        start = model.initial(self.loop.adapted, support)
-        path = gradient_steps(losses, start, [rates] * self.loop.steps, first_order=True)
-        return FastWeights(path[-1], support)
+        return FastWeights(self._after_steps(model, model.initial(self.loop.adapted, support), support, seed), support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """k more steps from the task's own weights, on its further ratings alone."""
+        start = weights_before(self.loop, model, before, more)
+        return standing_at(model, self._after_steps(model, start, more, seed), more)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fine-tuned weights."""
@@ -59,3 +63,8 @@ class FineTuned:
         """The joint loss of all rows as surrogate, that of the query rows before fine-tuning to report."""
         del seed, progress
         return joint_loss(model, self.outer, support, query)
+
+    def _after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+        rates = {name: support.target.new_tensor(self.loop.lr) for name in self.loop.adapted}
+        losses = self.loop.losses(model, support, seed)
+        return gradient_steps(losses, start, [rates] * self.loop.steps, first_order=True)[-1]

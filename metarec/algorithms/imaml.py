@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from metarec.algorithms.conjugate_gradient import conjugate_gradient
 from metarec.algorithms.descent import descend
+from metarec.algorithms.increments import standing_at, weights_before
 from metarec.algorithms.inner_loop import FastWeights, InnerLoop, Loss, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.vectors import dot
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender, Weights
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState, Weights
 
 
 class Imaml(nn.Module):
@@ -64,10 +65,15 @@ class Imaml(nn.Module):
     @torch.no_grad()
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support; constants to autograd."""
-        weights = model.initial(self.loop.adapted, support)
-        for problem in self._problems(self.loop, model, support, seed):
-            weights, _ = descend(problem, weights, self.loop.lr)
-        return FastWeights(weights, support)
+        return FastWeights(self._solved(model, model.initial(self.loop.adapted, support), support, seed), support)
+
+    @torch.no_grad()
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """The solution for the further ratings alone, with the task's last weights in place of θ in the distance."""
+        start = weights_before(self.loop, model, before, more)
+        return standing_at(model, self._solved(model, start, more, seed), more)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fast weights."""
@@ -80,7 +86,7 @@ class Imaml(nn.Module):
         del progress
         state = self.adapt(model, support, seed)
         whole = self.loop._replace(steps=1, batch_size=0)
-        (problem,) = self._problems(whole, model, support, seed)
+        (problem,) = self._problems(whole, model, model.initial(self.loop.adapted, support), support, seed)
 
         def loss(weights: Weights) -> Float[Tensor, ""]:
             return query_loss(model, state._replace(weights=weights), query, self.outer)
@@ -100,9 +106,17 @@ class Imaml(nn.Module):
 
         return conjugate_gradient(product, torch.func.grad(loss)(weights), steps=self.cg_steps)
 
-    def _problems(self, loop: InnerLoop, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> list[Loss]:
-        """G for each step of a loop."""
-        start = model.initial(loop.adapted, support)
+    def _solved(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+        """The weights after k steps on G, from the weights that it stays near."""
+        weights = start
+        for problem in self._problems(self.loop, model, start, support, seed):
+            weights, _ = descend(problem, weights, self.loop.lr)
+        return weights
+
+    def _problems(
+        self, loop: InnerLoop, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]
+    ) -> list[Loss]:
+        """G for each step of a loop, where θ is `start`."""
 
         def proximal_problem(loss: Loss) -> Loss:
             def problem(weights: Weights) -> Float[Tensor, ""]:

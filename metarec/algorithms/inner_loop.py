@@ -6,7 +6,7 @@ it, and α_j a rate for each tensor or each weight.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -59,6 +59,20 @@ class InnerLoop(NamedTuple):
             return [support_loss(model, support, self.objective, damping=self.damping)] * self.steps
         drawn = minibatches(support.mask, seed, steps=self.steps, size=self.batch_size)
         return [support_loss(model, support, self.objective, damping=self.damping, drawn=rows) for rows in drawn]
+
+
+@runtime_checkable
+class StepwiseAlgorithm(Protocol):
+    """An algorithm that takes inner steps from the initialisation, and so has a gradient there."""
+
+    loop: InnerLoop
+
+
+def inner_gradient_norm(loop: InnerLoop, model: Recommender, support: Examples) -> Float[Tensor, ""]:
+    """‖∇L(θ_0)‖ over all adapted parameters of one task: the Frobenius norm of the gradient of a first step."""
+    loss = support_loss(model, support, loop.objective, damping=loop.damping)
+    gradient = torch.func.grad(loss)(model.initial(loop.adapted, support))
+    return torch.stack([part.square().sum() for part in gradient.values()]).sum().sqrt()
 
 
 def support_loss(

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from metarec.algorithms.increments import standing_at
 from metarec.algorithms.inner_loop import FastWeights, predict_with
 from metarec.algorithms.objectives import Objective
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender, support_context
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState, support_context
 
 
 class Joint:
@@ -27,12 +28,19 @@ class Joint:
     @property
     def capabilities(self) -> Capabilities:
         """It adapts nothing."""
-        return Capabilities(adapts=False)
+        return Capabilities(adapts=False, additive=True)
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """No weights of the task's own, but the support, which models with a context look at."""
         del model, seed
         return FastWeights({}, support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """Nothing of the task's own; what the recommender's base keeps of its ratings."""
+        del before, seed
+        return standing_at(model, {}, more)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows."""

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from metarec.algorithms.increments import standing_at, weights_before
 from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.per_weight import PerWeight
 from metarec.algorithms.query_loss import loss_after_adapting
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender, Weights
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState, Weights
 
 START = 0.05
 """Of every m: all weights adapt at first, as in MAML, and a weight freezes after a few tens of outer steps (of a rate
@@ -60,9 +61,14 @@ class LearnedMask(nn.Module):
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support."""
-        losses = self.loop.losses(model, support, seed)
-        start = model.initial(self.loop.adapted, support)
-        return FastWeights(gradient_steps(losses, start, self._rates(), first_order=self.first_order)[-1], support)
+        return FastWeights(self._after_steps(model, model.initial(self.loop.adapted, support), support, seed), support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """k more steps from the task's own weights, on its further ratings alone."""
+        start = weights_before(self.loop, model, before, more)
+        return standing_at(model, self._after_steps(model, start, more, seed), more)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fast weights."""
@@ -74,6 +80,10 @@ class LearnedMask(nn.Module):
         """The query loss after adaptation, as surrogate and as report."""
         del progress
         return loss_after_adapting(self, model, support, query, seed, outer=self.outer)
+
+    def _after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+        losses = self.loop.losses(model, support, seed)
+        return gradient_steps(losses, start, self._rates(), first_order=self.first_order)[-1]
 
     def _rates(self) -> list[Weights]:
         """For each step α 1[m ≥ 0]."""

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from metarec.algorithms.increments import standing_at, weights_before
 from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.recomputed_path import Path, recomputed_losses
@@ -27,6 +28,7 @@ from metarec.contracts import (
     Examples,
     LayerStack,
     Recommender,
+    RunningState,
     StackedRecommender,
     Weights,
     encode_examples,
@@ -79,6 +81,14 @@ class Maml(nn.Module):
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support."""
         return FastWeights(self._path(model, support, seed, first_order=self.first_order)[-1], support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """k more steps from the task's own weights, on its further ratings alone."""
+        start = weights_before(self.loop, model, before, more)
+        losses, rates = self.loop.losses(model, more, seed), self.loop.rates(self.log_rate)
+        return standing_at(model, gradient_steps(losses, start, rates, first_order=self.first_order)[-1], more)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fast weights."""

@@ -14,8 +14,19 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from metarec.algorithms.buckets import bucket_tasks
+from metarec.algorithms.inner_loop import StepwiseAlgorithm, inner_gradient_norm
 from metarec.algorithms.objectives import Objective
-from metarec.contracts import Algorithm, BatchAlgorithm, Encoded, Examples, Recommender, State, encode_examples
+from metarec.contracts import (
+    Algorithm,
+    BatchAlgorithm,
+    Encoded,
+    Examples,
+    IncrementalAlgorithm,
+    Recommender,
+    RunningState,
+    State,
+    encode_examples,
+)
 from metarec.task import Catalogue, Rows, TaskBatch, select_tasks
 
 OVERHEAD = 2000
@@ -76,6 +87,32 @@ class MetaLearner(nn.Module):
 
         return torch.func.vmap(one_task)(encode_examples(self.model, catalogue, support), task_seed)
 
+    def adapt_further(
+        self, catalogue: Catalogue, before: RunningState | None, more: Rows, task_seed: Int[Tensor, " tasks"]
+    ) -> RunningState:
+        """Where each task stands after further ratings, without the earlier ones.
+
+        Only where `increments.why_ratings_are_needed` has no reason against it.
+
+        Args:
+            catalogue: what the rows point into.
+            before: where the same tasks stood; None = no rating came before, and the states are those of `adapt`.
+            more: the further ratings of each task.
+            task_seed: of each task.
+        """
+        algorithm, examples = self.algorithm, encode_examples(self.model, catalogue, more)
+        assert isinstance(algorithm, IncrementalAlgorithm)
+
+        def first_ratings(more: Examples, seed: Int[Tensor, ""]) -> RunningState:
+            return algorithm.adapt_further(self.model, None, more, seed)
+
+        def further_ratings(before: RunningState, more: Examples, seed: Int[Tensor, ""]) -> RunningState:
+            return algorithm.adapt_further(self.model, before, more._replace(earlier=before.support.earlier), seed)
+
+        if before is None:
+            return torch.func.vmap(first_ratings)(examples, task_seed)
+        return torch.func.vmap(further_ratings)(before, examples, task_seed)
+
     def score(self, catalogue: Catalogue, state: State, query: Rows) -> Float[Tensor, "tasks rows heads"]:
         """The predictions for each task's query rows, given its state."""
 
@@ -88,6 +125,20 @@ class MetaLearner(nn.Module):
     def predict(self, catalogue: Catalogue, batch: TaskBatch) -> Float[Tensor, "tasks rows heads"]:
         """Adapt to each task's support and predict its query; no gradient is kept."""
         return self.score(catalogue, self.adapt(catalogue, batch.support, batch.task_seed), batch.query)
+
+    @torch.no_grad()
+    def gradient_norms(self, catalogue: Catalogue, support: Rows) -> Float[Tensor, " tasks"]:
+        """How large the inner gradient of each task's support is at the initialisation.
+
+        Only for an algorithm that has one (`inner_loop.StepwiseAlgorithm`).
+        """
+        assert isinstance(self.algorithm, StepwiseAlgorithm)
+        loop = self.algorithm.loop
+
+        def one_task(examples: Examples) -> Float[Tensor, ""]:
+            return inner_gradient_norm(loop, self.model, examples)
+
+        return torch.func.vmap(one_task)(encode_examples(self.model, catalogue, support))
 
     def _losses(
         self, catalogue: Catalogue, batch: TaskBatch, progress: float

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from metarec.algorithms.increments import standing_at, weights_before
 from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.per_weight import PerWeight
 from metarec.algorithms.query_loss import loss_after_adapting
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState, Weights
 
 
 class MetaSgd(nn.Module):
@@ -52,9 +53,14 @@ class MetaSgd(nn.Module):
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support."""
-        losses = self.loop.losses(model, support, seed)
-        start, rates = model.initial(self.loop.adapted, support), [self.rate()] * self.loop.steps
-        return FastWeights(gradient_steps(losses, start, rates, first_order=self.first_order)[-1], support)
+        return FastWeights(self._after_steps(model, model.initial(self.loop.adapted, support), support, seed), support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """k more steps from the task's own weights, on its further ratings alone."""
+        start = weights_before(self.loop, model, before, more)
+        return standing_at(model, self._after_steps(model, start, more, seed), more)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fast weights."""
@@ -66,3 +72,7 @@ class MetaSgd(nn.Module):
         """The query loss after adaptation, as surrogate and as report: its gradient is the meta-gradient."""
         del progress
         return loss_after_adapting(self, model, support, query, seed, outer=self.outer)
+
+    def _after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+        losses, rates = self.loop.losses(model, support, seed), [self.rate()] * self.loop.steps
+        return gradient_steps(losses, start, rates, first_order=self.first_order)[-1]

@@ -24,10 +24,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from metarec.algorithms.increments import added
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.query_loss import loss_after_adapting
 from metarec.algorithms.rated_vectors import query_vectors, rated_vectors
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState
 
 PRIOR_MASS = 5.0
 """Where m starts, in ratings."""
@@ -38,6 +39,13 @@ class LatentUser(NamedTuple):
 
     latent: Float[Tensor, "*tasks latent"]
     support: Examples
+
+
+class LatentSums(NamedTuple):
+    """Σ_s (A z_s + a) ∘ (B [r_s, o_s] + b) and n."""
+
+    total: Float[Tensor, "*tasks width"]
+    num: Float[Tensor, "*tasks"]
 
 
 class NeuralProcess(nn.Module):
@@ -65,17 +73,20 @@ class NeuralProcess(nn.Module):
     @property
     def capabilities(self) -> Capabilities:
         """Targets go in as numbers, but what comes out is whatever the objective makes of it, logits too."""
-        return Capabilities(amortised=True, uses_head=False)
+        return Capabilities(amortised=True, uses_head=False, additive=True)
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> LatentUser:
         """The latent vector of one task's support."""
         del seed
-        rated = rated_vectors(model, support)
-        real = rated.mask.to(rated.rest.dtype)
-        ratings = torch.cat([rated.rest, rated.observed.to(real.dtype)], dim=-1)
-        total = real @ (self.rows(rated.vectors) * self.ratings(ratings))
-        count = real.sum()
-        return LatentUser(torch.cat([total / (count + self.log_prior_mass.exp()), count.log1p()[None]]), support)
+        return LatentUser(self._latent(self._sums(model, support)), support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """The same vector from the sums over earlier and further rows."""
+        del seed
+        sums, support = added(before, self._sums(model, more)), model.forget(more)
+        return RunningState(LatentUser(self._latent(sums), support), support, sums)
 
     def predict(self, model: Recommender, state: LatentUser, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows."""
@@ -90,3 +101,13 @@ class NeuralProcess(nn.Module):
         """The query loss given the latent vector, as surrogate and as report."""
         del progress
         return loss_after_adapting(self, model, support, query, seed, outer=self.outer)
+
+    def _sums(self, model: Recommender, support: Examples) -> LatentSums:
+        rated = rated_vectors(model, support)
+        real = rated.mask.to(rated.rest.dtype)
+        ratings = torch.cat([rated.rest, rated.observed.to(real.dtype)], dim=-1)
+        return LatentSums(real @ (self.rows(rated.vectors) * self.ratings(ratings)), real.sum())
+
+    def _latent(self, sums: LatentSums) -> Float[Tensor, " latent"]:
+        """u."""
+        return torch.cat([sums.total / (sums.num + self.log_prior_mass.exp()), sums.num.log1p()[None]])

@@ -20,10 +20,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from metarec.algorithms.attention import masked_softmax
+from metarec.algorithms.increments import added
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.query_loss import loss_after_adapting
 from metarec.algorithms.rated_vectors import query_vectors, rated_vectors
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState
 
 NUM_CLASSES = 5
 """K."""
@@ -47,6 +48,14 @@ class Prototypes(NamedTuple):
     support: Examples
 
 
+class ClassSums(NamedTuple):
+    """Σ z_s, Σ r_s and n_k of the ratings in each class."""
+
+    vectors: Float[Tensor, "*tasks heads classes width"]
+    rest: Float[Tensor, "*tasks heads classes"]
+    num: Float[Tensor, "*tasks heads classes"]
+
+
 class Prototypical(nn.Module):
     """Distances to the mean embedding of each class of the user's ratings, in place of the recommender's head.
 
@@ -64,18 +73,20 @@ class Prototypical(nn.Module):
     @property
     def capabilities(self) -> Capabilities:
         """It predicts from the targets themselves, on the embedding alone."""
-        return Capabilities(regresses=True, uses_head=False)
+        return Capabilities(regresses=True, uses_head=False, additive=True)
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> Prototypes:
         """The prototypes of one task's support."""
         del seed
-        rated = rated_vectors(model, support)
-        member = (self._classes(support.target) & rated.observed[..., None]).to(rated.rest.dtype)
-        counts = member.sum(0)
-        totals = torch.einsum("shk,sw->hkw", member, rated.vectors)
-        centres = totals / counts.clamp(min=1)[..., None]
-        rest = torch.einsum("shk,sh->hk", member, rated.rest) / (counts + self.log_prior_mass.exp()[:, None])
-        return Prototypes(centres, counts > 0, rest, support)
+        return self._prototypes(self._sums(model, support), support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """The same prototypes from the sums over earlier and further rows."""
+        del seed
+        sums, support = added(before, self._sums(model, more)), model.forget(more)
+        return RunningState(self._prototypes(sums, support), support, sums)
 
     def predict(self, model: Recommender, state: Prototypes, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """base + Σ_k p(k | q) ρ_k of one task's query rows."""
@@ -91,6 +102,20 @@ class Prototypical(nn.Module):
         """The query loss with the prototypes, as surrogate and as report."""
         del progress
         return loss_after_adapting(self, model, support, query, seed, outer=self.outer)
+
+    def _sums(self, model: Recommender, support: Examples) -> ClassSums:
+        rated = rated_vectors(model, support)
+        member = (self._classes(support.target) & rated.observed[..., None]).to(rated.rest.dtype)
+        return ClassSums(
+            torch.einsum("shk,sw->hkw", member, rated.vectors),
+            torch.einsum("shk,sh->hk", member, rated.rest),
+            member.sum(0),
+        )
+
+    def _prototypes(self, sums: ClassSums, support: Examples) -> Prototypes:
+        centres = sums.vectors / sums.num.clamp(min=1)[..., None]
+        rest = sums.rest / (sums.num + self.log_prior_mass.exp()[:, None])
+        return Prototypes(centres, sums.num > 0, rest, support)
 
     def _classes(self, target: Float[Tensor, "support heads"]) -> Bool[Tensor, "support heads classes"]:
         """Which class each target falls into, as an indicator; targets outside of the scale in the nearest."""

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from metarec.algorithms.descent import descend
+from metarec.algorithms.increments import standing_at, weights_before
 from metarec.algorithms.inner_loop import FastWeights, InnerLoop, Loss, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender, Weights
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState, Weights
 
 
 class Reptile(nn.Module):
@@ -58,8 +59,15 @@ class Reptile(nn.Module):
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support; constants to autograd."""
-        path, _ = self._path(model, support, self._losses(model, support, seed))
+        path, _ = self._path(self._losses(model, support, seed), model.initial(self.loop.adapted, support))
         return FastWeights(path[-1], support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """k more steps from the task's own weights, on its further ratings alone."""
+        path, _ = self._path(self._losses(model, more, seed), weights_before(self.loop, model, before, more))
+        return standing_at(model, path[-1], more)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fast weights."""
@@ -71,9 +79,8 @@ class Reptile(nn.Module):
         """The loss along the path on all of the task's data, and the query loss after adapting on its support."""
         del progress
         together: Examples = pytree.tree_map(lambda *parts: torch.cat(parts), support, query)
-        losses = self._losses(model, together, seed)
-        path, lengths = self._path(model, together, losses)
-        start = model.initial(self.loop.adapted, together)
+        losses, start = self._losses(model, together, seed), model.initial(self.loop.adapted, together)
+        path, lengths = self._path(losses, start)
         places = [{name: start[name] + (fixed[name] - start[name]).detach() for name in start} for fixed in path[:-1]]
         along = [length * loss(place) for length, loss, place in zip(lengths, losses, places, strict=True)]
         with torch.no_grad():
@@ -84,11 +91,9 @@ class Reptile(nn.Module):
         return self.loop.losses(model, examples, seed)
 
     @torch.no_grad()
-    def _path(
-        self, model: Recommender, examples: Examples, losses: list[Loss]
-    ) -> tuple[list[Weights], list[Float[Tensor, ""]]]:
+    def _path(self, losses: list[Loss], start: Weights) -> tuple[list[Weights], list[Float[Tensor, ""]]]:
         """The weights before the first step and after each, and the lengths of the steps."""
-        path, lengths = [model.initial(self.loop.adapted, examples)], []
+        path, lengths = [start], []
         for loss in losses:
             weights, length = descend(loss, path[-1], self.loop.lr)
             path.append(weights)

@@ -19,10 +19,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metarec.algorithms.increments import added
+from metarec.algorithms.moments import moments_of, posterior_mean
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.query_loss import loss_after_adapting
 from metarec.algorithms.rated_vectors import query_vectors, rated_vectors
-from metarec.contracts import Capabilities, Encoded, Examples, Recommender
+from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState
 
 
 class RidgeState(NamedTuple):
@@ -51,7 +53,7 @@ class Ridge(nn.Module):
     @property
     def capabilities(self) -> Capabilities:
         """It predicts from the targets themselves, on the embedding alone."""
-        return Capabilities(regresses=True, uses_head=False)
+        return Capabilities(regresses=True, uses_head=False, additive=True)
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> RidgeState:
         """The weights that fit one task's support."""
@@ -61,6 +63,17 @@ class Ridge(nn.Module):
         rest = rated.rest - inputs @ self.prior.mT
         own = ridge_solution(inputs, rest, rated.observed, self.log_ridge.exp())
         return RidgeState(self.prior + own, support)
+
+    def adapt_further(
+        self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
+    ) -> RunningState:
+        """The same weights from the sums over earlier and further rows."""
+        del seed
+        rated = rated_vectors(model, more)
+        moments = added(before, moments_of(with_one(rated.vectors), rated.rest, rated.observed))
+        penalty = self.log_ridge.exp()[:, None].expand_as(self.prior)
+        support = model.forget(more)
+        return RunningState(RidgeState(posterior_mean(moments, self.prior, penalty), support), support, moments)
 
     def predict(self, model: Recommender, state: RidgeState, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """base + w·[z, 1] of one task's query rows."""

@@ -21,6 +21,7 @@ class LinearRegression(nn.Module):
         super().__init__()
         self.widths: tuple[int, ...] = (width,)
         self.takes_context = False
+        self.reads_support = False
         self.dropout = 0.0
 
     def forward(self, inputs: Inputs, support: Support) -> tuple[Float[Tensor, "rows _"], ...]:

@@ -44,6 +44,7 @@ class MatrixFactorisation(nn.Module):
         bias_widths = [num_item_fields * width] if self.item_bias else []
         self.widths: tuple[int, ...] = (width, *feature_widths, *bias_widths)
         self.takes_context = False
+        self.reads_support = False
 
     def forward(self, inputs: Inputs, support: Support) -> tuple[Float[Tensor, "rows _"], ...]:
         """The parts of the rows' embedding."""

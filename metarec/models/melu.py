@@ -31,6 +31,7 @@ class Melu(nn.Module):
         self.layers = hidden_layers(width, hidden)
         self.widths: tuple[int, ...] = (hidden[-1] if hidden else width, *([width] if direct else []))
         self.takes_context = bool(hidden)
+        self.reads_support = False
         self.dropout = dropout
 
     def forward(self, inputs: Inputs, support: Support) -> tuple[Float[Tensor, "rows _"], ...]:

@@ -52,6 +52,8 @@ class Network(Protocol):
     """The length of each part."""
     takes_context: bool
     """Whether hidden layers of its own take in the context vector; in a linear part it would be one more bias."""
+    reads_support: bool
+    """Whether it looks at the rated rows of the task."""
 
     def __call__(self, inputs: Inputs, support: Support) -> tuple[Float[Tensor, "rows _"], ...]:
         """The parts of the rows' embedding."""

@@ -11,11 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import pad
+from torch.utils._pytree import tree_map
 
 from metarec.contracts import Context, Examples, LayerStack, Weights, query_context, support_context
 from metarec.models.features import PairEncoder
 from metarec.models.network import Additive, Factorised, Inputs, Layered, Network, Support
-from metarec.models.residual import HAS_USER_BIAS, Residual, item_base, starting_from, user_bias
+from metarec.models.residual import HAS_USER_BIAS, Residual, item_base, rest_sums, starting_from, user_bias
 from metarec.schema import ID
 from metarec.task import Catalogue, Rows, TaskBatch
 
@@ -139,6 +140,18 @@ class FieldRecommender(nn.Module):
             else parameters[name]
             for name in names
         }
+
+    def forget(self, support: Examples) -> Examples:
+        """No rows, and the sums that the user's bias is made of where the residual has one."""
+        earlier = rest_sums(support, support.encoded.base) if self.residual in HAS_USER_BIAS else ()
+        # a copy: a view of no rows would hold the ratings in memory
+        nothing: Examples = tree_map(lambda leaf: leaf[:0].clone(), support._replace(earlier=()))
+        return nothing._replace(earlier=earlier)
+
+    @property
+    def reads_support(self) -> bool:
+        """Whether the network does."""
+        return self.network.reads_support
 
     def adaptable(self) -> list[str]:
         """Everything but the encoder."""

@@ -8,18 +8,35 @@ With a decision that is zero the prediction is the item + user bias floor, at ev
 Source: the baseline estimates of Koren, "Factorization meets the neighborhood" (KDD 2008), section 2.1.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarec.contracts import Context
+from metarec.contracts import Context, Examples
 from metarec.task import Catalogue, Rows
 
 Residual = Literal["bias", "item", "user", "none"]
 """What predictions start from: item and user bias, one of the two alone, or nothing."""
 HAS_USER_BIAS = ("bias", "user")
+
+
+class RestSums(NamedTuple):
+    """What b_user keeps of ratings that are gone: Σ (target - offset - b_item) and n, for each head."""
+
+    rest: Float[Tensor, "*tasks heads"]
+    num: Float[Tensor, "*tasks heads"]
+
+
+def rest_sums(support: Examples, support_base: Float[Tensor, "support heads"]) -> RestSums:
+    """Those of one task's support and of what came before it."""
+    observed = support.observed & support.mask[:, None]
+    rest = torch.where(observed, support.target - support_base, 0.0).sum(0)
+    found = RestSums(rest, observed.to(rest.dtype).sum(0))
+    if isinstance(support.earlier, RestSums):
+        found = RestSums(found.rest + support.earlier.rest, found.num + support.earlier.num)
+    return found
 
 
 def starting_from(
@@ -47,7 +64,7 @@ def user_bias(
     """b_user for each row of one task, from the support rows that the row may see.
 
     Args:
-        context: the support and who may see which of its rows.
+        context: the support and who may see which of its rows; what came before it all rows see.
         support_base: `item_base` of the support rows.
         damping: ratings at the mean that are added before the bias is believed; above 0.
     """
@@ -55,4 +72,8 @@ def user_bias(
     weight = observed.to(support_base.dtype)
     visible = context.visible.to(support_base.dtype)
     total = visible @ torch.where(observed, context.support.target - support_base, 0.0)
-    return total / (visible @ weight + damping)
+    count = visible @ weight
+    earlier = context.support.earlier
+    if isinstance(earlier, RestSums):
+        total, count = total + earlier.rest, count + earlier.num
+    return total / (count + damping)

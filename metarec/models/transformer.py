@@ -67,6 +67,7 @@ class Transformer(nn.Module):
         self.norm = LayerNorm(block_width)
         self.widths: tuple[int, ...] = (block_width, *([width] if direct else []))
         self.takes_context = True
+        self.reads_support = True
 
     def forward(self, inputs: Inputs, support: Support) -> tuple[Float[Tensor, "rows _"], ...]:
         """The parts of the rows' embedding."""

@@ -32,6 +32,7 @@ class WideDeep(nn.Module):
         self.num_user_fields = num_user_fields
         self.layers = hidden_layers(width, hidden)
         self.takes_context = bool(hidden)
+        self.reads_support = False
         num_crosses = num_user_fields * num_item_fields
         self.widths: tuple[int, ...] = (
             (width, *hidden)[-1],

@@ -60,6 +60,7 @@ class XDeepFm(nn.Module):
         self.layers = hidden_layers(width, hidden)
         self.interactions = CompressedInteractions(num_fields, interactions)
         self.takes_context = bool(hidden)
+        self.reads_support = False
         self.widths: tuple[int, ...] = ((width, *hidden)[-1], width, sum(interactions))
 
     def forward(self, inputs: Inputs, support: Support) -> tuple[Float[Tensor, "rows _"], ...]:

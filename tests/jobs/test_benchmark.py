@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.jobs.command_line import run_job
 
 
@@ -27,17 +29,22 @@ def test_an_unknown_benchmark_is_refused_with_those_there_are(tmp_path):
     assert "engine" in refused.stderr
 
 
+@pytest.mark.slow
 def test_the_serving_benchmark_recommends_the_same_at_once_and_one_by_one(tmp_path):
     file = tmp_path / "report.json"
     done = run_job("benchmark", "recommend", "--quick", "--threads", "1", "--report", str(file), root=tmp_path)
     assert done.returncode == 0, done.stderr
-    cases = json.loads(file.read_text())["cases"]
+    report = json.loads(file.read_text())
+    cases, table = report["cases"], report["table"]
     assert cases.keys() == {"ridge on mf", "ridge on melu", "maml on melu"}
     for case in cases.values():
         assert case["same_items"] == 1
         assert case["largest_difference"] < 1e-5
         assert case["users_per_second"].keys() == {"batch", "loop"}
     assert "| ridge on mf |" in done.stdout
+    assert table["num_users"] * 20 == table["num_rows"]
+    assert table["users_per_second"] > 0
+    assert "all 40 users of a table of 800 ratings on Ray Data" in done.stdout
 
 
 def test_the_tracking_benchmark_measures_beside_every_kind_of_tracker(tmp_path):

@@ -13,11 +13,14 @@ def test_each_choice_has_a_curve_that_starts_where_nothing_was_asked(tmp_path):
     file = tmp_path / "report.json"
     done = run_job("benchmark", "questions", "--quick", "--threads", "1", "--report", str(file), root=tmp_path)
     assert done.returncode == 0, done.stderr
-    curves = json.loads(file.read_text())["curves"]
-    assert curves.keys() == {"random", "popular", "variance", "evidence"}
-    assert len({curve["mae"][0] for curve in curves.values()}) == 1
-    for curve in curves.values():
-        assert curve["answers"][0] == 0
-        assert curve["answers"] == sorted(curve["answers"])
-    assert len({round(curve["answers"][-1], 6) for curve in curves.values()}) == 1, "160 questions are all 40 items"
+    models = json.loads(file.read_text())["models"]
+    choices = {"random", "popular", "variance", "evidence"}
+    assert models["alpaca on mf"]["curves"].keys() == choices
+    assert models["maml on melu"]["curves"].keys() == {*choices, "gradient"}
+    for curves in (model["curves"] for model in models.values()):
+        assert len({curve["mae"][0] for curve in curves.values()}) == 1
+        for curve in curves.values():
+            assert curve["answers"][0] == 0
+            assert curve["answers"] == sorted(curve["answers"])
+        assert len({round(curve["answers"][-1], 6) for curve in curves.values()}) == 1, "160 questions are all 40 items"
     assert "| variance |" in done.stdout

@@ -44,8 +44,8 @@ def test_a_user_gets_the_numbers_of_the_evaluation(learner):
     items = [[ITEMS.index(item) for item in dict(ratings)] for ratings in RATINGS]
     values = [list(dict(ratings).values()) for ratings in RATINGS]
     catalogue, _ = learner.adapt_all(items, values, USERS)
-    support = learner._rows(items, values)
-    query = learner._rows([range(5)] * 4, [[1.0] * 5] * 4)
+    support = learner.rows(items, values)
+    query = learner.rows([range(5)] * 4, [[1.0] * 5] * 4)
     predicted = learner.module.predict(catalogue, TaskBatch(support, query, torch.zeros(4, dtype=torch.int64)))
     for ratings, user, expected in zip(RATINGS, USERS, predicted[..., 0].clamp(1, 5), strict=True):
         assert learner.adapt(ratings, user=user).predict(ITEMS) == pytest.approx(expected.tolist(), abs=1e-5)
@@ -62,7 +62,7 @@ def test_one_product_of_matrices_scores_as_rows_of_pairs_do(name):
     assert isinstance(learner.module.model, FactorisedRecommender)
     assert isinstance(learner.module.algorithm, LinearAlgorithm)
     assert learner.module.model.item_factors(catalogue, items) is not None
-    query = learner._rows([items.tolist()] * 2, [[1.0] * 3] * 2)
+    query = learner.rows([items.tolist()] * 2, [[1.0] * 3] * 2)
     expected = learner.module.score(catalogue, state, query)
     assert torch.allclose(score_items(learner.module, catalogue, state, torch.arange(2), items), expected, atol=1e-10)
 

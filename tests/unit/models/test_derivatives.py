@@ -34,6 +34,7 @@ class One(nn.Module):
     """A network of one linear layer and one operation."""
 
     takes_context = False
+    reads_support = False
 
     def __init__(self, operation, width):
         super().__init__()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarec.contracts import Context, Examples, query_context, support_context
-from metarec.models.residual import item_base, starting_from, user_bias
+from metarec.models.residual import item_base, rest_sums, starting_from, user_bias
 from metarec.task import Catalogue, Rows
 from tests.worlds import make_batch, make_catalogue, make_learner
 
@@ -115,3 +115,14 @@ def test_a_query_row_sees_every_real_support_row_and_a_support_row_all_but_itsel
         [True, True, False],
     ]
     assert isinstance(support_context(support), Context)
+
+
+def test_a_users_bias_goes_on_from_the_sums_of_ratings_that_are_gone():
+    """4 on a base of 3.5 is gone; 5 on one of 2.75 is there, and sees what is gone but not itself."""
+    gone = rest_sums(support_of([4.0]), base_of(0))
+    assert (gone.rest.tolist(), gone.num.tolist()) == ([0.5], [1.0])
+    support = support_of([5.0])._replace(earlier=gone)
+    assert user_bias(query_context(support, 1), base_of(1), 2.0).tolist() == [[(0.5 + 2.25) / (2 + 2)]]
+    assert user_bias(support_context(support), base_of(1), 2.0).tolist() == [[pytest.approx(0.5 / (1 + 2))]]
+    both = rest_sums(support, base_of(1))
+    assert (both.rest.tolist(), both.num.tolist()) == ([2.75], [2.0])
