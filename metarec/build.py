@@ -4,10 +4,12 @@ import fnmatch
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from metarec.algorithms.alpaca import Alpaca
+from metarec.algorithms.committee import AnyLearner, Committee
 from metarec.algorithms.fine_tuned import FineTuned
 from metarec.algorithms.imaml import Imaml
 from metarec.algorithms.inner_loop import InnerLoop
@@ -135,13 +137,27 @@ ALGORITHMS: dict[str, Callable[[Config, InnerLoop, Objective, FieldRecommender],
 """Settings, how inner steps go, the objective of the query, and the recommender → an algorithm."""
 
 
-def build_learner(config: Config, schema: Schema) -> MetaLearner:
-    """The meta-learner that a config describes, with initial weights drawn from `run.seed`.
+def build_learner(config: Config, schema: Schema) -> AnyLearner:
+    """The meta-learner that a config describes, or a committee of them, with initial weights drawn from `run.seed`.
 
     Raises:
         ConfigError: a name is not registered, a pattern of `algorithm.adapt` or `outer.frozen` selects no parameter, or
             a combination makes no sense.
     """
+    members = [_build_member(own, schema) for own in member_configs(config)]
+    return Committee(members) if len(members) > 1 else members[0]
+
+
+def member_configs(config: Config) -> list[Config]:
+    """The config of each member of a committee, with a seed of its own; the first has that of the run."""
+    run_seed = config.run.seed
+    seeds = [
+        int(np.random.SeedSequence((run_seed, place)).generate_state(1)[0]) for place in range(1, config.model.members)
+    ]
+    return [with_values(config, {"run.seed": seed, "model.members": 1}) for seed in (run_seed, *seeds)]
+
+
+def _build_member(config: Config, schema: Schema) -> MetaLearner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         model = _build_model(config, schema)

@@ -269,9 +269,11 @@ class ModelConfig:
     `user`: what the mean and the user's own bias leave over, for new items, which have no bias of their own."""
     user_bias_damping: float = 5.0
     """With a user's bias: how many ratings at the mean are added before a user's bias is believed."""
+    members: int = 1
+    """Above 1 a committee: so many learners that differ in where they start, and the mean of what they predict."""
 
     def __post_init__(self) -> None:
-        for name in ("embedding_width", "num_blocks", "num_attention_heads"):
+        for name in ("embedding_width", "num_blocks", "num_attention_heads", "members"):
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "use 1 or more")
         for name in ("hidden", "interactions", "tower"):
             widths_are_positive = all(width >= 1 for width in getattr(self, name))

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metarec.algorithms.all_items import ROWS_AT_ONCE, score_items
-from metarec.algorithms.meta_learner import MetaLearner
+from metarec.algorithms.committee import AnyLearner
 from metarec.task import Catalogue, Rows
 
 
@@ -37,7 +37,7 @@ def leave_one_out(support: Rows, left_out: Int[Tensor, " tasks"], *, rows_each: 
 
 @torch.no_grad()
 def contributions(
-    module: MetaLearner, catalogue: Catalogue, support: Rows, items: Int[Tensor, " items"], *, rows_each: int = 1
+    module: AnyLearner, catalogue: Catalogue, support: Rows, items: Int[Tensor, " items"], *, rows_each: int = 1
 ) -> Float[Tensor, "ratings items"]:
     """What each rating of a user contributes to the first head's score of some items.
 
@@ -60,7 +60,7 @@ def contributions(
 
 
 def _scores(
-    module: MetaLearner, catalogue: Catalogue, support: Rows, items: Int[Tensor, " items"]
+    module: AnyLearner, catalogue: Catalogue, support: Rows, items: Int[Tensor, " items"]
 ) -> Float[Tensor, "tasks items"]:
     """Of the one user of the catalogue, adapted to each of several supports."""
     nothing = torch.zeros(support.mask.shape[0], dtype=torch.int64, device=support.mask.device)

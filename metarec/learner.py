@@ -22,8 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metarec.algorithms.all_items import score_items
+from metarec.algorithms.committee import AnyLearner
 from metarec.algorithms.increments import why_ratings_are_needed
-from metarec.algorithms.meta_learner import MetaLearner
 from metarec.build import build_learner
 from metarec.config import Config, config_from_dict, config_to_dict
 from metarec.contracts import RunningState, State
@@ -90,7 +90,7 @@ class Learner:
 
     def __init__(  # noqa: PLR0917  (what a model consists of, in the order of its making)
         self,
-        module: MetaLearner,
+        module: AnyLearner,
         config: Config,
         schema: Schema,
         catalogue: Catalogue,

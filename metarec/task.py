@@ -94,7 +94,7 @@ class Catalogue(NamedTuple):
         held_out_bias: in training, for each fold the item biases fitted without its users, so that no training row
             starts from a bias that holds its own target; else empty.
         held_out_change: in training, for each fold what the vectors that the items started from lack without its
-            users; else empty.
+            users, for one member of a committee after the other; else empty.
     """
 
     user_features: dict[str, Tensor]

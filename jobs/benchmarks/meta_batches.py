@@ -10,6 +10,7 @@ import os
 import numpy as np
 import torch
 
+from metarec.algorithms.committee import members_of
 from metarec.algorithms.meta_learner import MetaLearner
 from metarec.build import build_learner
 from metarec.config import load_config
@@ -44,7 +45,8 @@ def make_learner(num_steps: int, *overrides: str) -> MetaLearner:
         tuple(FeatureField(name, "categorical", tuple(str(value) for value in range(count))) for name, count in side)
         for side in (USER_VALUES.items(), ITEM_VALUES.items())
     )
-    return build_learner(load_config(None, [*settings, *overrides]), Schema(users, items))
+    (learner,) = members_of(build_learner(load_config(None, [*settings, *overrides]), Schema(users, items)))
+    return learner
 
 
 def make_catalogue() -> Catalogue:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from metarec.algorithms.committee import AnyLearner, Committee, mean_over
 from metarec.algorithms.meta_learner import MetaLearner
 from metarec.contracts import Examples, FactorisedRecommender, LinearAlgorithm, State, query_context
 from metarec.task import Catalogue, Rows
@@ -19,7 +20,7 @@ ROWS_AT_ONCE = 2**15
 
 @torch.no_grad()
 def score_items(
-    module: MetaLearner,
+    module: AnyLearner,
     catalogue: Catalogue,
     state: State,
     users: Int[Tensor, " tasks"],
@@ -28,12 +29,16 @@ def score_items(
     """What `module.score` predicts for each task and item.
 
     Args:
-        module: the meta-learner.
+        module: the meta-learner, or a committee of them.
         catalogue: the users and items.
         state: of the tasks, from `module.adapt`.
         users: whose task each is.
         items: the items.
     """
+    if isinstance(module, Committee):
+        return mean_over(
+            score_items(member, catalogue, own, users, items) for member, own in zip(module.members, state, strict=True)
+        )
     model, algorithm = module.model, module.algorithm
     if isinstance(model, FactorisedRecommender) and isinstance(algorithm, LinearAlgorithm):
         factors = model.item_factors(catalogue, items)

@@ -7,16 +7,19 @@ The vector of an item holds the ratings of the training users who rated it; a co
 item is one vector, training users therefore meet those of an analysis without their own fold, as they do item biases.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from metarec.algorithms.meta_learner import MetaLearner
 from metarec.config import Config
 from metarec.data.factor_analysis import FactorAnalysis, analyse_factors, refit_factors
 from metarec.data.histories import Histories
-from metarec.data.least_squares import ratings_above
+from metarec.data.least_squares import Ratings, ratings_above
 from metarec.task import Catalogue
 
 SIZE = 0.6
@@ -69,20 +72,25 @@ def warm_start(learner: MetaLearner, config: Config, catalogue: Catalogue, train
     return start
 
 
-def with_held_out_vectors(catalogue: Catalogue, training: Histories, start: WarmStart) -> Catalogue:
+def with_held_out_vectors(catalogue: Catalogue, training: Histories, starts: Sequence[WarmStart]) -> Catalogue:
     """The catalogue for training: each training user's rows meet item vectors without the ratings of the user's fold.
 
     Args:
         catalogue: for training, with its folds of users and the biases without each of them.
         training: its training histories.
-        start: from all of them.
+        starts: from all of them; of each member of a committee.
     """
     fold = catalogue.user_fold.numpy()[training.user]
-    noise = start.analysis.noise_variance.sqrt()
     changes = []
     for held_out, bias in enumerate(catalogue.held_out_bias):
         others = training.take(np.flatnonzero(fold != held_out))
         ratings = ratings_above(others, (catalogue.offset + bias).double(), head=0)
-        found = refit_factors(start.analysis, ratings, num_users=len(others), num_sweeps=SWEEPS_OF_A_FOLD)
-        changes.append(start.scale * (found.items.mean - start.analysis.items.mean) / noise)
+        changes.append(torch.cat([_change(start, ratings, num_users=len(others)) for start in starts], dim=-1))
     return catalogue._replace(held_out_change=torch.stack(changes).to(catalogue.item_bias.dtype))
+
+
+def _change(start: WarmStart, ratings: Ratings, *, num_users: int) -> Float64[Tensor, "items rank"]:
+    """What other ratings make of the vectors of a start, less the vectors, as they are scaled in the learner."""
+    found = refit_factors(start.analysis, ratings, num_users=num_users, num_sweeps=SWEEPS_OF_A_FOLD)
+    change: Tensor = (found.items.mean - start.analysis.items.mean) / start.analysis.noise_variance.sqrt()
+    return start.scale * change

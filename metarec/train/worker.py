@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from metarec import storage
-from metarec.algorithms.meta_learner import MetaLearner
-from metarec.build import build_learner
+from metarec.algorithms.committee import AnyLearner, members_of
+from metarec.build import build_learner, member_configs
 from metarec.config import Config, config_from_dict
 from metarec.data.biases import with_held_out_biases
 from metarec.data.dataset import Dataset, open_dataset
@@ -117,22 +117,23 @@ def _device(config: Config) -> torch.device:
 
 def starting_point(
     config: Config, dataset: Dataset, catalogue: Catalogue, training: Histories
-) -> tuple[MetaLearner, Catalogue]:
+) -> tuple[AnyLearner, Catalogue]:
     """The learner that a run starts from, and the catalogue that training tasks meet; the same on each worker.
 
     Of that catalogue no training user's own ratings are a part.
     """
     learner = build_learner(config, dataset.schema)
-    start = warm_start(learner, config, catalogue, training)
+    members = zip(members_of(learner), member_configs(config), strict=True)
+    starts = [start for member, own in members if (start := warm_start(member, own, catalogue, training))]
     held_out = with_held_out_biases(catalogue, training)
-    if start is not None and learner.model.adds_item_fields:
-        held_out = with_held_out_vectors(held_out, training, start)
+    if starts and learner.model.adds_item_fields:
+        held_out = with_held_out_vectors(held_out, training, starts)
     return learner, held_out
 
 
 def _restore(
     checkpoints: CheckpointFolder,
-    learner: MetaLearner,
+    learner: AnyLearner,
     optimizer: torch.optim.Optimizer,
     team: Team,
     warn: Callable[[str], None],
@@ -143,7 +144,7 @@ def _restore(
 
 
 def _saver(
-    checkpoints: CheckpointFolder, learner: MetaLearner, optimizer: torch.optim.Optimizer, team: Team
+    checkpoints: CheckpointFolder, learner: AnyLearner, optimizer: torch.optim.Optimizer, team: Team
 ) -> Callable[[Progress], None]:
     def save(progress: Progress) -> None:
         if team.rank == 0:

@@ -213,3 +213,20 @@ def test_weights_of_another_config_are_refused(learner):
     files[DESCRIPTION] = json.dumps(description).encode()
     with pytest.raises(StorageError, match=rf"{WEIGHTS} does not fit the config"):
         Learner.from_files(files)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_exact"),
+    [(("algorithm.name=maml",), False), (("algorithm.name=alpaca", "model.name=mf", "model.residual=item"), True)],
+)
+def test_a_committee_is_served_as_a_learner_is(settings, is_exact):
+    learner = tiny_learner(*settings, "model.members=2")
+    again = Learner.from_files(learner.to_files())
+    user = learner.adapt([("7", 5), ("13", 2), ("11", 1)])
+    assert again.adapt([("7", 5), ("13", 2), ("11", 1)]).predict(ITEMS) == user.predict(ITEMS)
+    assert len(user.explain("17")) == 3
+    followed = learner.adapt({"7": 5}).follow({"13": 2}).follow({"11": 1})
+    if is_exact:
+        assert followed.predict(ITEMS) == pytest.approx(user.predict(ITEMS), abs=1e-4)
+    else:
+        assert followed.predict(ITEMS) != learner.adapt({"7": 5}).predict(ITEMS)

@@ -1,17 +1,19 @@
 """What meta-training starts from, and what training users meet of it."""
 
+import copy
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
+from metarec.build import member_configs
 from metarec.config import load_config
 from metarec.data.biases import with_held_out_biases
 from metarec.errors import ConfigError
 from metarec.task import Rows
 from metarec.train.warm_start import SIZE, warm_start, with_held_out_vectors
-from tests.worlds import make_catalogue, make_histories, make_learner
+from tests.worlds import make_batch, make_catalogue, make_histories, make_learner
 
 SETTINGS = ("model.warm_start_rank=2", "model.name=mf", "algorithm.name=ridge")
 
@@ -48,12 +50,12 @@ def test_training_users_meet_vectors_without_their_own_ratings_and_new_users_tho
     catalogue, histories = world
     learner, start = started(world)
     held_out = with_held_out_biases(catalogue, histories, num_folds=len(histories))
-    met = with_held_out_vectors(held_out, histories, start)
+    met = with_held_out_vectors(held_out, histories, [start])
 
     changed = dataclasses.replace(histories, target=histories.target.copy())
     first = histories.row_history == 0
     changed.target[first] = 6 - changed.target[first]
-    again = with_held_out_vectors(with_held_out_biases(catalogue, changed, num_folds=len(histories)), changed, start)
+    again = with_held_out_vectors(with_held_out_biases(catalogue, changed, num_folds=len(histories)), changed, [start])
     torch.testing.assert_close(met.held_out_change[0], again.held_out_change[0], rtol=0, atol=1e-12)
     assert (met.held_out_change[1] - again.held_out_change[1]).abs().max() > 1e-4
 
@@ -73,3 +75,23 @@ def test_frozen_parameters_take_no_gradient_and_unknown_ones_are_named():
     assert frozen == {"encoder.items.embeddings.0.weight", "encoder.items.embeddings.1.weight"}
     with pytest.raises(ConfigError, match=r"^outer.frozen: 'encoder.itmes.\*' selects no parameter; there are "):
         make_learner("outer.frozen=encoder.itmes.*")
+
+
+def test_each_member_of_a_committee_starts_from_its_own_analysis_and_meets_its_own_changes(world):
+    catalogue, histories = world
+    committee = make_learner(*SETTINGS, "model.members=2")
+    configs = member_configs(load_config(None, [*SETTINGS, "model.members=2"]))
+    starts = [warm_start(m, own, *world) for m, own in zip(committee.members, configs, strict=True)]
+    first, second = (start.scale * start.analysis.vectors for start in starts)
+    assert (first - second).abs().max() > 1e-3
+    held_out = with_held_out_biases(catalogue, histories, num_folds=len(histories))
+    met, alone = (with_held_out_vectors(held_out, histories, each) for each in (starts, starts[1:]))
+    assert torch.equal(met.held_out_change[..., 2:], alone.held_out_change)
+
+    batch = make_batch(3, 4)
+    committee(met, batch).surrogate.backward()
+    member = copy.deepcopy(committee.members[1])
+    member.zero_grad()
+    member(alone, batch).surrogate.backward()
+    for own, again in zip(committee.members[1].parameters(), member.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, again.grad, rtol=1e-12, atol=1e-12)

@@ -1,0 +1,97 @@
+"""A committee predicts the mean of what its members predict, and each of them learns as it would alone."""
+
+import copy
+
+import pytest
+import torch
+
+from metarec.algorithms.all_items import score_items
+from metarec.algorithms.committee import Committee
+from metarec.build import build_learner, member_configs
+from metarec.config import load_config
+from metarec.errors import ConfigError
+from tests.worlds import make_batch, make_catalogue, make_learner, make_schema
+
+CATALOGUE = make_catalogue()
+COMBINATIONS = {
+    "maml on melu": ("algorithm.name=maml", "model.name=melu"),
+    "ridge on mf": ("algorithm.name=ridge", "model.name=mf", "model.residual=item"),
+    "alpaca on mf": ("algorithm.name=alpaca", "model.name=mf", "model.residual=item"),
+}
+EACH = pytest.mark.parametrize("settings", COMBINATIONS.values(), ids=COMBINATIONS)
+
+
+def assert_close(first, second):
+    torch.testing.assert_close(first, second, rtol=1e-12, atol=1e-12)
+
+
+def committee_of(*settings, num=3):
+    """With heads that say something before any training."""
+    committee = make_learner(*settings, f"model.members={num}")
+    with torch.no_grad():
+        for place, parameter in enumerate(committee.parameters()):
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(place)))
+    return committee
+
+
+@EACH
+def test_predictions_are_the_mean_of_the_members(settings):
+    committee, batch = committee_of(*settings), make_batch(4, 0, 2)
+    own = [member.predict(CATALOGUE, batch) for member in committee.members]
+    assert not torch.equal(own[0], own[1])
+    assert_close(committee.predict(CATALOGUE, batch), (own[0] + own[1] + own[2]) / 3)
+    state = committee.adapt(CATALOGUE, batch.support, batch.task_seed)
+    assert_close(committee.score(CATALOGUE, state, batch.query), committee.predict(CATALOGUE, batch))
+
+
+@EACH
+def test_scores_of_all_items_are_those_of_rows(settings):
+    committee, batch = committee_of(*settings), make_batch(4, 0, 2)
+    state, users = committee.adapt(CATALOGUE, batch.support, batch.task_seed), batch.query.user[:, 0]
+    scores = score_items(committee, CATALOGUE, state, users, torch.arange(CATALOGUE.num_items))
+    rows = torch.stack([scores[task, batch.query.item[task]] for task in range(3)])
+    torch.testing.assert_close(rows, committee.score(CATALOGUE, state, batch.query), rtol=1e-10, atol=1e-10)
+
+
+@EACH
+def test_a_members_gradient_is_that_of_the_member_alone(settings):
+    committee, batch = committee_of(*settings), make_batch(4, 0, 2)
+    alone = [copy.deepcopy(member) for member in committee.members]
+    output = committee(CATALOGUE, batch)
+    output.surrogate.backward()
+    losses = []
+    for place, member in enumerate(alone):
+        own = member(CATALOGUE, batch._replace(task_seed=batch.task_seed + place))
+        own.surrogate.backward()
+        losses.append(own.losses)
+        for mine, theirs in zip(committee.members[place].parameters(), member.parameters(), strict=True):
+            assert_close(mine.grad, theirs.grad)
+    assert_close(output.losses, torch.stack(losses).mean(0))
+
+
+def test_a_task_that_is_not_finite_is_left_out_and_no_task_at_all_reaches_every_weight():
+    committee, batch = committee_of(*COMBINATIONS["alpaca on mf"]), make_batch(4, 0, 2)
+    batch.query.target[1] = torch.inf
+    output = committee(CATALOGUE, batch)
+    assert output.losses.isnan().tolist() == [False, True, False]
+    assert output.surrogate.isfinite()
+    committee(CATALOGUE, make_batch()).surrogate.backward()
+    assert all(parameter.grad is not None for parameter in committee.parameters())
+
+
+def test_the_first_member_is_the_learner_of_one_and_others_start_elsewhere():
+    config = load_config(None, ["model.members=3"])
+    committee, alone = build_learner(config, make_schema()), build_learner(load_config(), make_schema())
+    assert isinstance(committee, Committee)
+    assert not isinstance(alone, Committee)
+    first, second, third = ([p.detach() for p in member.parameters()] for member in committee.members)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(first, alone.parameters(), strict=True))
+    assert not all(torch.equal(mine, theirs) for mine, theirs in zip(second, third, strict=True))
+    seeds = {
+        own.run.seed
+        for seed in (0, 1)
+        for own in member_configs(load_config(None, ["model.members=3", f"run.seed={seed}"]))
+    }
+    assert len(seeds) == 6
+    with pytest.raises(ConfigError, match=r"^model\.members is 0; use 1 or more"):
+        load_config(None, ["model.members=0"])
