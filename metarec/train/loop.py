@@ -69,10 +69,10 @@ class Optimisation:
     """The outer update.
 
     Attributes:
-        optimizer: over all outer parameters.
+        optimizer: over all outer parameters; of a committee with a group for each member.
         lr: the rate that a run starts from.
         decay: `cosine` takes the rate to 0 over the run, `constant` keeps it.
-        clip: the norm to which a longer meta-gradient is cut.
+        clip: the norm to which a longer meta-gradient is cut, that of each group for itself.
     """
 
     optimizer: torch.optim.Optimizer
@@ -101,7 +101,8 @@ class Optimisation:
         rate = self.lr * (0.5 * (1 + math.cos(math.pi * fraction)) if self.decay == "cosine" else 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.clip))
+        groups = [group["params"] for group in self.optimizer.param_groups]
+        norm = math.hypot(*(float(torch.nn.utils.clip_grad_norm_(group, self.clip)) for group in groups))
         if math.isfinite(norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

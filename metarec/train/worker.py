@@ -50,7 +50,8 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     training, catalogue = dataset.histories("train"), dataset.catalogue()
     learner, met_in_training = starting_point(config, dataset, catalogue, training)
     learner = learner.to(team.device)
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.outer.lr, weight_decay=config.outer.weight_decay)
+    groups = [{"params": list(member.parameters())} for member in members_of(learner)]
+    optimizer = torch.optim.AdamW(groups, lr=config.outer.lr, weight_decay=config.outer.weight_decay)
     checkpoints = checkpoints_of(config, folder)
     warnings: list[str] = []
     start = _restore(checkpoints, learner, optimizer, team, warnings.append)

@@ -176,6 +176,17 @@ def test_a_long_meta_gradient_is_cut_to_its_norm_and_reported_uncut():
     assert weight.grad is None
 
 
+def test_the_gradient_of_each_group_is_cut_for_itself():
+    """(30, 40) to the norm 5, while (0, 3) stays; what is reported is the norm of both, hypot(50, 3)."""
+    long, short = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    long.grad, short.grad = torch.tensor([30.0, 40.0]), torch.tensor([0.0, 3.0])
+    optimizer = torch.optim.SGD([{"params": [long]}, {"params": [short]}], lr=9.0)
+    norm = Optimisation(optimizer, lr=1.0, decay="constant", clip=5.0).step([long, short], 0.0, 4, 4)
+    assert norm == pytest.approx(math.hypot(50, 3))
+    assert long.tolist() == pytest.approx([-3.0, -4.0], rel=1e-5)
+    assert short.tolist() == [0.0, -3.0]
+
+
 def test_a_step_leaves_the_gradient_of_the_mean_loss():
     learner, batch = make_learner(), make_batch(4, 0, 2)
     expected = gradients(learner, CATALOGUE, batch)
