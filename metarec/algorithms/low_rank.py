@@ -235,7 +235,9 @@ def product(
     rows: Float[Tensor, "tasks rows inner"], weight: Float[Tensor, "*tasks inner width"]
 ) -> Float[Tensor, "tasks rows width"]:
     """Rows times a weight, shared or of each task; of a single column it is no work for a matrix product."""
-    return rows * weight if rows.shape[-1] == 1 else rows @ weight
+    if rows.shape[-1] == 1:
+        return rows * weight
+    return torch.bmm(rows, weight) if weight.dim() == 3 else rows @ weight
 
 
 def add_product(to: Float[Tensor, "tasks rows _"], rows: Float[Tensor, "tasks rows _"], weight: Tensor) -> None:
