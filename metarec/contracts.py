@@ -308,7 +308,11 @@ class LinearAlgorithm(Algorithm, Protocol):
 
 @runtime_checkable
 class BatchAlgorithm(Protocol):
-    """An algorithm that for some recommenders has a faster way through a batch than one task after the other."""
+    """An algorithm that for some recommenders has another way through a batch than one task after the other.
+
+    It is there for recommenders of which training leaves nothing out: modules are not in training mode, and no seed is
+    set.
+    """
 
     def batch_loss(
         self, model: Recommender, catalogue: Catalogue, batch: TaskBatch, progress: float

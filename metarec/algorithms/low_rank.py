@@ -9,8 +9,8 @@ gives and α_l, β_l the rates of its weight and bias, a gradient step is
 The inputs x of the first layer (and of D) are the same in every step. What it gives on any rows with inputs x is
 therefore what W_0 gives, less (x Xᵀ) Σ_steps α_0 δ_0: products of rows take the place of a task's own W_0, by far the
 largest of its weights, which is never built. A part u of x that is the same in all rows of a task adds only ‖u‖² to
-each product, which moves what the layer gives as a bias would. In the last step the same is done for each layer that
-is wider than the query is long: x W_lᵀ - (x X_lᵀ) α_l δ_l. Other weights are small and kept for each task.
+each product. In the last step the same is done for each layer that is wider than the query is long:
+x W_lᵀ - (x X_lᵀ) α_l δ_l. Other weights are small and kept for each task.
 
 This is the arithmetic of MAML (Finn et al. 2017) in another order and no approximation. The gradient through it is
 written out in `low_rank_gradient.py`.
@@ -72,7 +72,7 @@ class FirstMoved(NamedTuple):
 
     Attributes:
         deltas: Σ α δ, that of D beside it.
-        shift: what is taken off the outputs in all rows.
+        shift: Σ β Σ_rows δ, which is taken off the outputs in all rows; 0 for D, which has no bias.
     """
 
     deltas: Float[Tensor, "tasks support outputs"]
@@ -115,8 +115,8 @@ class Tape(NamedTuple):
         steps: in order.
         first: the first layer after the last step.
         weights: of the later layers after the last step, less that step where a layer has a kernel.
-        gram: products of support rows; None where no step needs them.
-        cross: products of query rows with support rows.
+        gram: products x xᵀ of support rows; None where no step needs them.
+        cross: those of query rows with support rows.
         inputs: the query's x of the later layers.
         kernels: x Xᵀ of the later layers that are wider than the query is long; None for the others.
     """
@@ -141,45 +141,45 @@ def adapted_scores(
         weights, biases: of the later layers, the head last; none where the first layer is the head.
         rates: of each step, at least one.
     """
-    gram = torch.bmm(support.inputs, support.inputs.mT) if len(rates) > 1 else None
+    gram = torch.baddbmm(support.norm, support.inputs, support.inputs.mT) if len(rates) > 1 else None
     narrow = [len(weight) <= query.inputs.shape[1] for weight in weights]
     moved, steps = Moved(None, list(weights), list(biases)), []
     for number, rate in enumerate(rates):
         steps.append(_gradient(support, gram, moved))
         is_last = number + 1 == len(rates)
         moved = _move(support, steps[-1], rate, built=narrow if is_last else [True] * len(weights))
-    cross, first = torch.bmm(query.inputs, support.inputs.mT), moved.first
+    cross, first = torch.baddbmm(support.norm, query.inputs, support.inputs.mT), moved.first
     assert first is not None
-    outputs = torch.baddbmm(query.outputs - first.shift, cross, first.deltas, alpha=-1)
+    outputs = (query.outputs - first.shift).baddbmm_(cross, first.deltas, alpha=-1)
     scores, inputs, kernels = _score_query(outputs, moved, steps[-1], rates[-1], narrow)
     return scores, Tape(steps, first, moved.weights, gram, cross, inputs, kernels)
 
 
 def _gradient(support: Support, gram: Float[Tensor, "tasks support support"] | None, moved: Moved) -> Step:
     """The inputs and the slopes of all layers on the support."""
-    outputs = support.outputs
-    if moved.first is not None:
+    if moved.first is None:
+        outputs = support.outputs.clone()
+    else:
         assert gram is not None
-        outputs = torch.baddbmm(outputs - moved.first.shift, gram, moved.first.deltas, alpha=-1)
+        outputs = (support.outputs - moved.first.shift).baddbmm_(gram, moved.first.deltas, alpha=-1)
     outputs, straight = split_direct(outputs, moved, support.rest.shape[-1])
     inputs = []
     for weight, bias in zip(moved.weights, moved.biases, strict=True):
-        inputs.append(outputs.relu())
+        inputs.append(outputs.relu_())
         outputs = apply_layer(inputs[-1], weight, bias)
     scores = outputs if straight is None else outputs + straight
     deltas = [(scores - support.rest).mul_(support.slope)]
     for weight, given in zip(reversed(moved.weights), reversed(inputs), strict=True):
-        deltas.append(through_relu_(deltas[-1] @ weight, given))
+        deltas.append(through_relu_(product(deltas[-1], weight), given))
     deltas.reverse()
     return Step(moved, inputs, deltas, [delta.sum(1, keepdim=True) for delta in deltas])
 
 
 def _move(support: Support, step: Step, rate: Rates, *, built: list[bool]) -> Moved:
     """The weights after a step; of the later layers those that are to be built."""
-    outputs, first = support.outputs.shape[-1], step.totals[0].shape[-1]
+    outputs = support.outputs.shape[-1]
     deltas = beside(step.deltas[0] * rate.weight[0], step.deltas[-1] * rate.direct, outputs)
-    shift = beside(step.totals[0] * rate.weight[0], step.totals[-1] * rate.direct, outputs) * support.norm
-    shift[..., :first].add_(step.totals[0], alpha=rate.bias[0])
+    shift = beside(step.totals[0] * rate.bias[0], torch.zeros_like(step.totals[-1]), outputs)
     if step.before.first is not None:
         deltas, shift = deltas.add_(step.before.first.deltas), shift.add_(step.before.first.shift)
     weights, biases = list(step.before.weights), list(step.before.biases)
@@ -200,7 +200,7 @@ def _score_query(
     inputs: list[Tensor] = []
     kernels: list[Tensor | None] = []
     for layer, is_narrow in enumerate(narrow):
-        x = outputs.relu()
+        x = outputs.relu_()
         outputs = apply_layer(x, moved.weights[layer], moved.biases[layer])
         kernel = None if is_narrow else torch.bmm(x, last.inputs[layer].mT)
         if kernel is not None:
@@ -229,6 +229,25 @@ def beside(
 def apply_layer(x: Float[Tensor, "tasks rows width"], weight: Tensor, bias: Tensor) -> Float[Tensor, "tasks rows _"]:
     """What a layer gives, with weights shared by the tasks or their own."""
     return F.linear(x, weight, bias) if weight.dim() == 2 else torch.baddbmm(bias, x, weight.mT)
+
+
+def product(
+    rows: Float[Tensor, "tasks rows inner"], weight: Float[Tensor, "*tasks inner width"]
+) -> Float[Tensor, "tasks rows width"]:
+    """Rows times a weight, shared or of each task; of a single column it is no work for a matrix product."""
+    if rows.shape[-1] == 1:
+        return rows * weight
+    return torch.bmm(rows, weight) if weight.dim() == 3 else rows @ weight
+
+
+def add_product(to: Float[Tensor, "tasks rows _"], rows: Float[Tensor, "tasks rows _"], weight: Tensor) -> None:
+    """Add that product to what is there."""
+    if rows.shape[-1] == 1:
+        to.addcmul_(rows, weight)
+    elif weight.dim() == 2:
+        to.view(-1, to.shape[-1]).addmm_(rows.flatten(0, 1), weight)
+    else:
+        to.baddbmm_(rows, weight)
 
 
 def through_relu_(slopes: Float[Tensor, "*rows"], given: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:

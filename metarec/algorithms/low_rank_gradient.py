@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarec.algorithms.low_rank import Query, Rates, Support, Tape, beside, through_relu_
+from metarec.algorithms.low_rank import Query, Rates, Support, Tape, add_product, beside, product, through_relu_
 
 
 class Shared(NamedTuple):
@@ -80,10 +80,13 @@ def gradient_of_scores(
             back.through_gradient(number)
     back.share_own_weights()
     inputs = torch.zeros_like(support.inputs) if first_order else torch.bmm(cross.mT, query.inputs)
+    norm = cross.sum((1, 2), keepdim=True)
     if back.gram is not None:
-        inputs.baddbmm_(back.gram + back.gram.mT, support.inputs)
+        inputs.baddbmm_(back.gram + back.gram.mT, support.inputs, alpha=-1)
+        norm -= back.gram.sum((1, 2), keepdim=True)
+    if first_order:  # of u · u, the support's u is a constant and the query's is not
+        norm /= 2
     outputs = torch.zeros_like(support.outputs) if back.outputs is None else back.outputs
-    norm = back.norm / 2 if first_order else back.norm  # of u · u, the support's u is a constant and the query's is not
     return RowGradient(inputs, outputs, norm, torch.bmm(cross, support.inputs), query_outputs)
 
 
@@ -94,8 +97,8 @@ class _WayBack:
         moved, shift: by `FirstMoved.deltas` and `FirstMoved.shift`.
         weights, biases: by the weights of those later layers of which tasks have their own.
         deltas, inputs: by δ of all layers and by X of the later ones, of the step that is gone through.
-        outputs, norm, gram: by the first layer's outputs on the support, by ‖u‖² and by the products of rows; outputs
-            and gram None where there is nothing yet.
+        outputs, gram: by the first layer's outputs on the support, and less that by the products of its rows; None
+            where there is nothing yet.
     """
 
     moved: Tensor
@@ -108,7 +111,6 @@ class _WayBack:
         self.biases: dict[int, Tensor] = {}
         self.deltas: dict[int, Tensor] = {}
         self.inputs: dict[int, Tensor] = {}
-        self.norm = torch.zeros_like(support.norm)
         self.outputs: Tensor | None = None
         self.gram: Tensor | None = None
 
@@ -123,7 +125,7 @@ class _WayBack:
             else:
                 self._add_weight(layer, bar, x, own=False)
                 self._add_bias(layer, bar, own=False)
-            below = bar @ weight
+            below = product(bar, weight)
             kernel = tape.kernels[layer]
             if kernel is not None:
                 self._through_kernel(layer, kernel, bar, below)
@@ -137,12 +139,13 @@ class _WayBack:
         """Through the last step of a wide layer to its gradient; what comes of the query's x is added to `below`."""
         last, rate = self.tape.steps[-1], self.rates[-1]
         alpha, beta = rate.weight[layer + 1], rate.bias[layer + 1]
-        total, product = bar.sum(1, keepdim=True), torch.bmm(bar, last.deltas[layer + 1].mT)
-        self._add_rate(-1, 2 * layer + 2, kernel, product, sign=-1)
-        self._add_rate(-1, 2 * layer + 3, total, last.totals[layer + 1], sign=-1)
+        total, by_kernel = bar.sum(1, keepdim=True), torch.bmm(bar, last.deltas[layer + 1].mT)
+        self._add_rate(-1, 2 * layer + 2, kernel, by_kernel, times=-1.0)
+        self._add_rate(-1, 2 * layer + 3, total, last.totals[layer + 1], times=-1.0)
+        by_kernel.mul_(-alpha)
         self.deltas[layer + 1] = torch.baddbmm(total, kernel.mT, bar, beta=-beta, alpha=-alpha)
-        self.inputs[layer] = torch.bmm(product.mT, self.tape.inputs[layer]).mul_(-alpha)
-        below.baddbmm_(product, last.inputs[layer], alpha=-alpha)
+        self.inputs[layer] = torch.bmm(by_kernel.mT, self.tape.inputs[layer])
+        below.baddbmm_(by_kernel, last.inputs[layer])
 
     def through_moves(self, number: int) -> None:
         """From the weights after a step to the gradient that it took."""
@@ -150,26 +153,25 @@ class _WayBack:
         for layer in self.layers:
             if number + 1 < len(self.rates) or self.tape.kernels[layer] is None:
                 self._through_move(layer, number)
-        total, width = step.totals[0], step.totals[0].shape[-1]
-        moved_by = beside(total * rate.weight[0], step.totals[-1] * rate.direct, outputs)
-        self.norm += (self.shift * moved_by).sum(2, keepdim=True)
-        bar = torch.addcmul(self.moved, self.shift, self.support.norm)
-        self._add_rate(number, 0, bar[..., :width], step.deltas[0])
-        self._add_rate(number, 1, self.shift[..., :width], total)
-        self.deltas[0] = torch.add(self.shift[..., :width] * rate.bias[0], bar[..., :width], alpha=rate.weight[0])
+        width = step.totals[0].shape[-1]
+        moved, shift = self.moved[..., :width], self.shift[..., :width]
+        self._add_rate(number, 0, moved, step.deltas[0])
+        self._add_rate(number, 1, shift, step.totals[0])
+        self.deltas[0] = torch.add(shift * rate.bias[0], moved, alpha=rate.weight[0])
         if outputs > width:
-            self._add_rate(number, -1, bar[..., width:], step.deltas[-1])
-            self.deltas[len(self.layers)].add_(bar[..., width:], alpha=rate.direct)
+            self._add_rate(number, -1, self.moved[..., width:], step.deltas[-1])
+            self.deltas[len(self.layers)].add_(self.moved[..., width:], alpha=rate.direct)
 
     def _through_move(self, layer: int, number: int) -> None:
         """The same for a later layer, of which the tasks have weights of their own."""
         step, rate, weight, bias = self.tape.steps[number], self.rates[number], self.weights[layer], self.biases[layer]
         alpha, beta, delta = rate.weight[layer + 1], rate.bias[layer + 1], step.deltas[layer + 1]
-        back = torch.bmm(step.inputs[layer], weight.mT)
-        self._add_rate(number, 2 * layer + 2, back, delta, sign=-1)
-        self._add_rate(number, 2 * layer + 3, bias, step.totals[layer + 1], sign=-1)
-        self.deltas[layer + 1] = back.mul_(-alpha).sub_(bias, alpha=beta)
-        self.inputs[layer] = torch.bmm(delta, weight).mul_(-alpha)
+        by_step = weight * -alpha
+        back = torch.bmm(step.inputs[layer], by_step.mT)
+        self._add_rate(number, 2 * layer + 2, back, delta, times=1 / alpha if alpha else 0.0)
+        self._add_rate(number, 2 * layer + 3, bias, step.totals[layer + 1], times=-1.0)
+        self.deltas[layer + 1] = back.sub_(bias, alpha=beta)
+        self.inputs[layer] = product(delta, by_step)
 
     def through_gradient(self, number: int) -> None:
         """From the gradient that a step took to the weights that it was taken at."""
@@ -192,8 +194,8 @@ class _WayBack:
             assert self.tape.gram is not None
             self.moved.baddbmm_(self.tape.gram, bar, alpha=-1)
             self.shift = self.shift - bar.sum(1, keepdim=True)
-            product = torch.bmm(bar, step.before.first.deltas.mT)
-            self.gram = product.neg_() if self.gram is None else self.gram.sub_(product)
+            moved = step.before.first.deltas.mT
+            self.gram = torch.bmm(bar, moved) if self.gram is None else self.gram.baddbmm_(bar, moved)
 
     def share_own_weights(self) -> None:
         """Add up over the tasks what they have by weights of their own."""
@@ -213,14 +215,6 @@ class _WayBack:
         else:
             self.shared.biases[layer].add_(slopes.sum((0, 1)))
 
-    def _add_rate(self, number: int, column: int, first: Tensor, second: Tensor, *, sign: int = 1) -> None:
+    def _add_rate(self, number: int, column: int, first: Tensor, second: Tensor, *, times: float = 1.0) -> None:
         if self.shared.rates is not None:
-            self.shared.rates[number, column].add_((first * second).sum(), alpha=sign)
-
-
-def add_product(to: Float[Tensor, "tasks rows _"], rows: Float[Tensor, "tasks rows _"], weight: Tensor) -> None:
-    """Add rows times a weight, shared or of each task, to what is there."""
-    if weight.dim() == 2:
-        to.view(-1, to.shape[-1]).addmm_(rows.flatten(0, 1), weight)
-    else:
-        to.baddbmm_(rows, weight)
+            self.shared.rates[number, column].add_((first * second).sum(), alpha=times)

@@ -72,11 +72,10 @@ class MetaLearner(nn.Module):
             batch: the tasks.
             progress: how much of the run is done, from 0 to 1.
         """
-        with self._training(batch):
-            surrogate, losses = self._losses(catalogue, batch, progress)
-            good = losses.isfinite()
-            if not good.all():
-                surrogate, _ = self._losses(catalogue, select_tasks(batch, good), progress)
+        surrogate, losses = self._losses(catalogue, batch, progress)
+        good = losses.isfinite()
+        if not good.all():
+            surrogate, _ = self._losses(catalogue, select_tasks(batch, good), progress)
         return MetaOutput(surrogate + self._nothing(good), losses)
 
     def adapt(self, catalogue: Catalogue, support: Rows, task_seed: Int[Tensor, " tasks"]) -> State:
@@ -151,7 +150,8 @@ class MetaLearner(nn.Module):
             found = self.algorithm.batch_loss(self.model, catalogue, batch, progress)
             if found is not None:
                 return found[0], torch.where(found[1].isfinite(), found[1], torch.nan)
-        surrogates, losses = self.task_by_task(catalogue, batch, progress)
+        with self._training(batch):
+            surrogates, losses = self.task_by_task(catalogue, batch, progress)
         finite = surrogates.isfinite() & losses.isfinite()
         return surrogates.sum(), torch.where(finite, losses, torch.nan).detach()
 
@@ -178,9 +178,8 @@ class MetaLearner(nn.Module):
     @contextlib.contextmanager
     def _training(self, batch: TaskBatch) -> Iterator[None]:
         """Modules train for the time of a pass; what dropout leaves out follows from the first task's seed."""
-        seed = int(batch.task_seed[0]) if batch.num_tasks else 0
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(int(batch.task_seed[0]))
             self.train()
             try:
                 yield

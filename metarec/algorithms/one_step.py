@@ -23,8 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from metarec.algorithms.low_rank import Query, Rates, Support, beside, through_relu_
-from metarec.algorithms.low_rank_gradient import RowGradient, Shared, add_product
+from metarec.algorithms.low_rank import Query, Rates, Support, add_product, beside, through_relu_
+from metarec.algorithms.low_rank_gradient import RowGradient, Shared
 
 
 class Layers(NamedTuple):

@@ -48,3 +48,13 @@ def test_each_task_misses_units_of_its_own():
 def test_a_network_with_dropout_is_no_plain_stack_of_layers():
     assert make_learner("model.name=mlp").model.stack() is not None
     assert make_learner("model.name=mlp", "model.dropout=0.5").model.stack() is None
+
+
+def test_the_kernel_of_layers_that_leave_nothing_out_needs_no_training_mode(monkeypatch):
+    learner = make_learner("model.name=mlp", "algorithm.name=maml")
+
+    def train(mode=True):
+        raise AssertionError(mode)
+
+    monkeypatch.setattr(learner, "train", train)
+    assert learner(CATALOGUE, make_batch(5, 3)).losses.isfinite().all()
