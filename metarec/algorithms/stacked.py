@@ -66,9 +66,8 @@ def stacked_losses(
         total, losses = _in_groups(model, stack, catalogue, batch, adaptation=adaptation, groups=groups)
         if total.isfinite():
             return total, losses
-        groups = fold_tasks(
-            mask, overhead=ONE_STEP_OVERHEAD, shared=False
-        )  # a bad task may have hurt the other of its slot
+        # a bad task may have hurt the other of its slot
+        groups = fold_tasks(mask, overhead=ONE_STEP_OVERHEAD, shared=False)
         return _in_groups(model, stack, catalogue, batch, adaptation=adaptation, groups=groups)
     buckets = bucket_tasks(mask, overhead=OVERHEAD)
     order = torch.cat([bucket.tasks for bucket in buckets])
