@@ -259,7 +259,7 @@ class ModelConfig:
     head_weights: tuple[float, ...] = ()
     """What an error in each head counts, in the order of the heads; empty = 1 each."""
     warm_start_rank: int = 10
-    """Dimensions of item id embeddings that start as factors of a matrix factorisation; 0 = none, at most the width."""
+    """Dimensions of item id embeddings that start as those of a factor analysis; 0 = none, at most the width."""
     leave_out: str = ""
     """Fields that the model does not see: shell patterns over `user.` or `item.` and the field's name, between spaces.
     For new items `item.id` at least, of which nothing can be known."""

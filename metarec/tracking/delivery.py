@@ -54,6 +54,12 @@ class Delivery:
         self._thread.join(seconds)
         return sum(len(outbox.waiting()) for outbox in self._outboxes)
 
+    @property
+    def computed_seconds(self) -> float:
+        """Processor time that the thread has taken so far; only while this is open."""
+        assert self._thread.ident is not None
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
+
     def __enter__(self) -> "Delivery":
         return self
 
@@ -75,6 +81,11 @@ class Delivery:
     def _look(self) -> float:
         """Send what waits; returns how long to rest."""
         began = time.thread_time()
+        least = self._send()
+        return max(least, REST_PER_COMPUTING * (time.thread_time() - began))
+
+    def _send(self) -> float:
+        """Send what waits; returns how long to rest at the least."""
         try:
             for outbox in self._outboxes:
                 outbox.send()
@@ -86,4 +97,4 @@ class Delivery:
         if self._failures:
             self._say("the MLflow server answers again and has all metrics so far")
             self._failures = 0
-        return max(self._seconds_between_looks, REST_PER_COMPUTING * (time.thread_time() - began))
+        return self._seconds_between_looks

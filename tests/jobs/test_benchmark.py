@@ -54,4 +54,6 @@ def test_the_tracking_benchmark_measures_beside_every_kind_of_tracker(tmp_path):
     report = json.loads(file.read_text())
     assert report["cost"].keys() == {"no tracker", "healthy", "gone", "10 s a call", "answers 500"}
     assert report["cost"]["no tracker"] == 0
+    assert report["sending"]["no tracker"] == 0
+    assert min(report["sending"][name] for name in ("gone", "answers 500")) > 0
     assert min(report["seconds_a_step"].values()) > 0
