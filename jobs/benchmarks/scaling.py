@@ -281,7 +281,7 @@ class _Stepper:
             self._reduce_in_one_piece()
         if self.how is not None:
             self.team.sum(torch.stack([losses.sum().double(), *torch.zeros(2, dtype=torch.float64)])).tolist()
-        self.optimisation.step(self.learner.parameters(), 0.0, num_tasks, num_tasks)
+        self.optimisation.step(0.0, num_tasks, num_tasks)
 
     def _reduce_in_one_piece(self) -> None:
         gradients = [each.grad for each in self.learner.parameters() if each.grad is not None]

@@ -152,7 +152,7 @@ def train_plainly(config: Config, dataset: Dataset, meta_batch: int) -> float:
         began = time.perf_counter()
         for batch in batches:
             meta_step(learner, catalogue, batch, num_tasks=batch.num_tasks, world_size=1)
-            optimisation.step(learner.parameters(), 0.0, batch.num_tasks, batch.num_tasks)
+            optimisation.step(0.0, batch.num_tasks, batch.num_tasks)
         seconds.append(time.perf_counter() - began)
     torch.set_num_threads(threads)
     return sum(batch.num_tasks for batch in batches) / statistics.median(seconds[1:])

@@ -11,8 +11,8 @@ MAML's, and one that is too large carries users with many ratings away.
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metarec.algorithms.increments import standing_at, weights_before
-from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with
+from metarec.algorithms.increments import further_steps
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, first_steps, gradient_steps, predict_with
 from metarec.algorithms.joint import joint_loss
 from metarec.algorithms.objectives import Objective
 from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState, Weights
@@ -44,14 +44,13 @@ class FineTuned:
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fine-tuned weights after k steps on one task's support."""
-        return FastWeights(self._after_steps(model, model.initial(self.loop.adapted, support), support, seed), support)
+        return first_steps(self, model, support, seed)
 
     def adapt_further(
         self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
     ) -> RunningState:
         """k more steps from the task's own weights, on its further ratings alone."""
-        start = weights_before(self.loop, model, before, more)
-        return standing_at(model, self._after_steps(model, start, more, seed), more)
+        return further_steps(self, model, before, more, seed)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fine-tuned weights."""
@@ -64,7 +63,8 @@ class FineTuned:
         del seed, progress
         return joint_loss(model, self.outer, support, query)
 
-    def _after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+    def after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+        """The weights after k steps on one task's support."""
         rates = {name: support.target.new_tensor(self.loop.lr) for name in self.loop.adapted}
         losses = self.loop.losses(model, support, seed)
         return gradient_steps(losses, start, [rates] * self.loop.steps, first_order=True)[-1]

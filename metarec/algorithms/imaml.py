@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from metarec.algorithms.conjugate_gradient import conjugate_gradient
 from metarec.algorithms.descent import descend
-from metarec.algorithms.increments import standing_at, weights_before
-from metarec.algorithms.inner_loop import FastWeights, InnerLoop, Loss, predict_with, query_loss
+from metarec.algorithms.increments import further_steps
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, Loss, first_steps, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.vectors import dot
 from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState, Weights
@@ -62,18 +62,15 @@ class Imaml(nn.Module):
         """Second order; all weights of the model take part."""
         return Capabilities(second_order=True)
 
-    @torch.no_grad()
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support; constants to autograd."""
-        return FastWeights(self._solved(model, model.initial(self.loop.adapted, support), support, seed), support)
+        return first_steps(self, model, support, seed)
 
-    @torch.no_grad()
     def adapt_further(
         self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
     ) -> RunningState:
         """The solution for the further ratings alone, with the task's last weights in place of θ in the distance."""
-        start = weights_before(self.loop, model, before, more)
-        return standing_at(model, self._solved(model, start, more, seed), more)
+        return further_steps(self, model, before, more, seed)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fast weights."""
@@ -106,7 +103,8 @@ class Imaml(nn.Module):
 
         return conjugate_gradient(product, torch.func.grad(loss)(weights), steps=self.cg_steps)
 
-    def _solved(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+    @torch.no_grad()
+    def after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
         """The weights after k steps on G, from the weights that it stays near."""
         weights = start
         for problem in self._problems(self.loop, model, start, support, seed):

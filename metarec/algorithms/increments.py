@@ -7,9 +7,11 @@ the weights where they stand, with the loss of the further rows alone.
 from typing import TypeVar
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from metarec.algorithms.inner_loop import FastWeights, InnerLoop, StepwiseAlgorithm
+from metarec.algorithms.inner_loop import FastWeights, StepwiseAlgorithm
 from metarec.contracts import Algorithm, Examples, IncrementalAlgorithm, Recommender, RunningState, Weights
 
 Sums = TypeVar("Sums")
@@ -23,12 +25,16 @@ def added(before: RunningState | None, sums: Sums) -> Sums:
     return together
 
 
-def weights_before(loop: InnerLoop, model: Recommender, before: RunningState | None, more: Examples) -> Weights:
-    """Where inner steps start: at the task's own weights, or at the initialisation."""
-    if before is None:
-        return model.initial(loop.adapted, more)
-    weights: Weights = before.state.weights
-    return weights
+def further_steps(
+    algorithm: StepwiseAlgorithm,
+    model: Recommender,
+    before: RunningState | None,
+    more: Examples,
+    seed: Int[Tensor, ""],
+) -> RunningState:
+    """Where steps on further ratings alone lead, from the task's own weights or, without any, the initialisation."""
+    start = model.initial(algorithm.loop.adapted, more) if before is None else before.state.weights
+    return standing_at(model, algorithm.after_steps(model, start, more, seed), more)
 
 
 def standing_at(model: Recommender, weights: Weights, more: Examples) -> RunningState:

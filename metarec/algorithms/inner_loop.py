@@ -63,9 +63,21 @@ class InnerLoop(NamedTuple):
 
 @runtime_checkable
 class StepwiseAlgorithm(Protocol):
-    """An algorithm that takes inner steps from the initialisation, and so has a gradient there."""
+    """An algorithm that takes inner steps, and so has a gradient at the initialisation."""
 
     loop: InnerLoop
+
+    def after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+        """The weights of one task after k steps on a support, from any start."""
+        ...
+
+
+def first_steps(
+    algorithm: StepwiseAlgorithm, model: Recommender, support: Examples, seed: Int[Tensor, ""]
+) -> FastWeights:
+    """What `Algorithm.adapt` gives: a task's own weights after steps from the initialisation."""
+    start = model.initial(algorithm.loop.adapted, support)
+    return FastWeights(algorithm.after_steps(model, start, support, seed), support)
 
 
 def inner_gradient_norm(loop: InnerLoop, model: Recommender, support: Examples) -> Float[Tensor, ""]:

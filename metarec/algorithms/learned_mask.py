@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from metarec.algorithms.increments import standing_at, weights_before
-from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with
+from metarec.algorithms.increments import further_steps
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, first_steps, gradient_steps, predict_with
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.per_weight import PerWeight
 from metarec.algorithms.query_loss import loss_after_adapting
@@ -61,14 +61,13 @@ class LearnedMask(nn.Module):
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support."""
-        return FastWeights(self._after_steps(model, model.initial(self.loop.adapted, support), support, seed), support)
+        return first_steps(self, model, support, seed)
 
     def adapt_further(
         self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
     ) -> RunningState:
         """k more steps from the task's own weights, on its further ratings alone."""
-        start = weights_before(self.loop, model, before, more)
-        return standing_at(model, self._after_steps(model, start, more, seed), more)
+        return further_steps(self, model, before, more, seed)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fast weights."""
@@ -81,7 +80,8 @@ class LearnedMask(nn.Module):
         del progress
         return loss_after_adapting(self, model, support, query, seed, outer=self.outer)
 
-    def _after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+    def after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+        """The weights after k steps on one task's support."""
         losses = self.loop.losses(model, support, seed)
         return gradient_steps(losses, start, self._rates(), first_order=self.first_order)[-1]
 

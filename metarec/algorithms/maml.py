@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from metarec.algorithms.increments import standing_at, weights_before
-from metarec.algorithms.inner_loop import FastWeights, InnerLoop, gradient_steps, predict_with, query_loss
+from metarec.algorithms.increments import further_steps
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, first_steps, gradient_steps, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
 from metarec.algorithms.recomputed_path import Path, recomputed_losses
 from metarec.algorithms.stacked import Adaptation, stacked_losses
@@ -80,15 +80,13 @@ class Maml(nn.Module):
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support."""
-        return FastWeights(self._path(model, support, seed, first_order=self.first_order)[-1], support)
+        return first_steps(self, model, support, seed)
 
     def adapt_further(
         self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
     ) -> RunningState:
         """k more steps from the task's own weights, on its further ratings alone."""
-        start = weights_before(self.loop, model, before, more)
-        losses, rates = self.loop.losses(model, more, seed), self.loop.rates(self.log_rate)
-        return standing_at(model, gradient_steps(losses, start, rates, first_order=self.first_order)[-1], more)
+        return further_steps(self, model, before, more, seed)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fast weights."""
@@ -98,7 +96,8 @@ class Maml(nn.Module):
         self, model: Recommender, support: Examples, query: Examples, seed: Int[Tensor, ""], progress: float
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The query loss after adaptation, as surrogate and as report: its gradient is the meta-gradient."""
-        path = self._path(model, support, seed, first_order=self._is_first_order(progress))
+        start = model.initial(self.loop.adapted, support)
+        path = self._path(model, start, support, seed, first_order=self._is_first_order(progress))
 
         def loss_after(weights: Weights) -> Float[Tensor, ""]:
             return query_loss(model, FastWeights(weights, support), query, self.outer)
@@ -109,6 +108,10 @@ class Maml(nn.Module):
         weight = (1 - progress / self.multi_step_share) / self.loop.steps
         earlier = torch.stack([loss_after(weights) for weights in path[1:-1]]).sum()
         return (1 - weight * (self.loop.steps - 1)) * last + weight * earlier, last
+
+    def after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+        """The weights after k steps on one task's support."""
+        return self._path(model, start, support, seed, first_order=self.first_order)[-1]
 
     def batch_loss(
         self, model: Recommender, catalogue: Catalogue, batch: TaskBatch, progress: float
@@ -156,8 +159,8 @@ class Maml(nn.Module):
         return progress < self.multi_step_share and self.loop.steps > 1
 
     def _path(
-        self, model: Recommender, support: Examples, seed: Int[Tensor, ""], *, first_order: bool
+        self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""], *, first_order: bool
     ) -> list[Weights]:
         """The weights before the first step and after each."""
         losses, rates = self.loop.losses(model, support, seed), self.loop.rates(self.log_rate)
-        return gradient_steps(losses, model.initial(self.loop.adapted, support), rates, first_order=first_order)
+        return gradient_steps(losses, start, rates, first_order=first_order)

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from metarec.algorithms.descent import descend
-from metarec.algorithms.increments import standing_at, weights_before
-from metarec.algorithms.inner_loop import FastWeights, InnerLoop, Loss, predict_with, query_loss
+from metarec.algorithms.increments import further_steps
+from metarec.algorithms.inner_loop import FastWeights, InnerLoop, Loss, first_steps, predict_with, query_loss
 from metarec.algorithms.objectives import Objective
 from metarec.contracts import Capabilities, Encoded, Examples, Recommender, RunningState, Weights
 
@@ -59,15 +59,13 @@ class Reptile(nn.Module):
 
     def adapt(self, model: Recommender, support: Examples, seed: Int[Tensor, ""]) -> FastWeights:
         """The fast weights after k steps on one task's support; constants to autograd."""
-        path, _ = self._path(self._losses(model, support, seed), model.initial(self.loop.adapted, support))
-        return FastWeights(path[-1], support)
+        return first_steps(self, model, support, seed)
 
     def adapt_further(
         self, model: Recommender, before: RunningState | None, more: Examples, seed: Int[Tensor, ""]
     ) -> RunningState:
         """k more steps from the task's own weights, on its further ratings alone."""
-        path, _ = self._path(self._losses(model, more, seed), weights_before(self.loop, model, before, more))
-        return standing_at(model, path[-1], more)
+        return further_steps(self, model, before, more, seed)
 
     def predict(self, model: Recommender, state: FastWeights, encoded: Encoded) -> Float[Tensor, "rows heads"]:
         """The scores of one task's query rows with its fast weights."""
@@ -79,7 +77,7 @@ class Reptile(nn.Module):
         """The loss along the path on all of the task's data, and the query loss after adapting on its support."""
         del progress
         together: Examples = pytree.tree_map(lambda *parts: torch.cat(parts), support, query)
-        losses, start = self._losses(model, together, seed), model.initial(self.loop.adapted, together)
+        losses, start = self.loop.losses(model, together, seed), model.initial(self.loop.adapted, together)
         path, lengths = self._path(losses, start)
         places = [{name: start[name] + (fixed[name] - start[name]).detach() for name in start} for fixed in path[:-1]]
         along = [length * loss(place) for length, loss, place in zip(lengths, losses, places, strict=True)]
@@ -87,8 +85,10 @@ class Reptile(nn.Module):
             reported = query_loss(model, self.adapt(model, support, seed), query, self.outer)
         return torch.stack(along).sum(), reported
 
-    def _losses(self, model: Recommender, examples: Examples, seed: Int[Tensor, ""]) -> list[Loss]:
-        return self.loop.losses(model, examples, seed)
+    def after_steps(self, model: Recommender, start: Weights, support: Examples, seed: Int[Tensor, ""]) -> Weights:
+        """The weights after k steps on one task's support; constants to autograd."""
+        path, _ = self._path(self.loop.losses(model, support, seed), start)
+        return path[-1]
 
     @torch.no_grad()
     def _path(self, losses: list[Loss], start: Weights) -> tuple[list[Weights], list[Float[Tensor, ""]]]:

@@ -4,6 +4,7 @@ It knows neither Ray nor MLflow. Several workers run it in step; the meta-gradie
 step's tasks on all workers, whatever the number of tasks that each of them holds.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -80,28 +81,27 @@ class Optimisation:
     decay: Literal["cosine", "constant"]
     clip: float
 
-    def step(self, parameters: Iterable[nn.Parameter], fraction: float, num_good: int, num_tasks: int) -> float:
+    def step(self, fraction: float, num_good: int, num_tasks: int) -> float:
         """Take one outer step and return the norm of the meta-gradient before the cut.
 
-        A meta-gradient that is not finite, or that no task has, is thrown away: weights and optimiser stay as they are.
+        In `grad` of the parameters stands the gradient of the sum over `num_good` tasks divided by `num_tasks`. One
+        that is not finite, or that no task has, is thrown away: weights and optimiser stay as they are.
 
         Args:
-            parameters: with the gradient of the sum over `num_good` tasks divided by `num_tasks` in `grad`.
             fraction: how much of the run is done.
             num_good: tasks whose loss was finite, on all workers.
             num_tasks: tasks of the step on all workers.
         """
-        parameters = list(parameters)
+        groups = [group["params"] for group in self.optimizer.param_groups]
         if num_good == 0:
             self.optimizer.zero_grad(set_to_none=True)
             return float("nan")
-        for parameter in parameters if num_good < num_tasks else ():
+        for parameter in itertools.chain(*groups) if num_good < num_tasks else ():
             if parameter.grad is not None:
                 parameter.grad *= num_tasks / num_good
         rate = self.lr * (0.5 * (1 + math.cos(math.pi * fraction)) if self.decay == "cosine" else 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        groups = [group["params"] for group in self.optimizer.param_groups]
         norm = math.hypot(*(float(torch.nn.utils.clip_grad_norm_(group, self.clip)) for group in groups))
         if math.isfinite(norm):
             self.optimizer.step()
@@ -182,7 +182,7 @@ def train(
             hooks.name_bad_tasks(step, batch.query.user[~good.cpu(), 0].tolist())
         votes = [torch.where(good, losses, 0.0).sum(), (~good).sum(), losses.new_tensor(float(hooks.should_stop()))]
         loss, bad, stops = hooks.sum_over_workers(torch.stack([vote.double() for vote in votes])).tolist()
-        norm = optimisation.step(learner.parameters(), fraction, size - int(bad), size)
+        norm = optimisation.step(fraction, size - int(bad), size)
         bad_in_epoch += int(bad)
         _refuse_too_many_bad_tasks(bad_in_epoch, step, schedule, rhythm)
         progress = Progress(step + 1, float("nan"), progress.num_tasks_seen + size)

@@ -45,7 +45,7 @@ def take_steps(learner, rank, world_size):
         meta_step(learner, catalogue, batch, num_tasks=num_tasks, world_size=world_size, progress=step / len(SHARES))
         seen += [parameter.grad.clone() for parameter in learner.parameters()]
         num_good = num_tasks - (step == BAD_STEP)
-        optimisation.step(learner.parameters(), step / len(SHARES), num_good, num_tasks)
+        optimisation.step(step / len(SHARES), num_good, num_tasks)
         seen += [parameter.detach().clone() for parameter in learner.parameters()]
     return seen
 

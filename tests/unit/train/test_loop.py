@@ -171,7 +171,7 @@ def test_a_long_meta_gradient_is_cut_to_its_norm_and_reported_uncut():
     weight = torch.nn.Parameter(torch.tensor([0.0, 0.0]))
     weight.grad = torch.tensor([30.0, 40.0])
     optimisation = Optimisation(torch.optim.SGD([weight], lr=9.0), lr=1.0, decay="constant", clip=5.0)
-    assert optimisation.step([weight], fraction=0.0, num_good=4, num_tasks=4) == pytest.approx(50.0)
+    assert optimisation.step(fraction=0.0, num_good=4, num_tasks=4) == pytest.approx(50.0)
     assert weight.tolist() == pytest.approx([-3.0, -4.0], rel=1e-5)
     assert weight.grad is None
 
@@ -181,7 +181,7 @@ def test_the_gradient_of_each_group_is_cut_for_itself():
     long, short = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
     long.grad, short.grad = torch.tensor([30.0, 40.0]), torch.tensor([0.0, 3.0])
     optimizer = torch.optim.SGD([{"params": [long]}, {"params": [short]}], lr=9.0)
-    norm = Optimisation(optimizer, lr=1.0, decay="constant", clip=5.0).step([long, short], 0.0, 4, 4)
+    norm = Optimisation(optimizer, lr=1.0, decay="constant", clip=5.0).step(0.0, 4, 4)
     assert norm == pytest.approx(math.hypot(50, 3))
     assert long.tolist() == pytest.approx([-3.0, -4.0], rel=1e-5)
     assert short.tolist() == [0.0, -3.0]
@@ -242,7 +242,7 @@ def test_the_gradient_of_what_is_left_is_divided_by_what_is_left():
     weight = torch.nn.Parameter(torch.tensor([0.0, 0.0]))
     weight.grad = torch.tensor([30.0, 40.0])
     optimisation = Optimisation(torch.optim.SGD([weight], lr=9.0), lr=1.0, decay="constant", clip=1000.0)
-    assert optimisation.step([weight], fraction=0.0, num_good=2, num_tasks=3) == pytest.approx(75.0)
+    assert optimisation.step(fraction=0.0, num_good=2, num_tasks=3) == pytest.approx(75.0)
     assert weight.tolist() == pytest.approx([-45.0, -60.0])
 
 
@@ -251,7 +251,7 @@ def test_a_meta_gradient_that_is_not_finite_or_of_no_task_changes_nothing(gradie
     weight = torch.nn.Parameter(torch.tensor([1.0]))
     weight.grad = torch.tensor([gradient])
     optimizer = torch.optim.AdamW([weight], lr=0.1)
-    norm = Optimisation(optimizer, 0.1, "constant", 5.0).step([weight], 0.0, num_good, 3)
+    norm = Optimisation(optimizer, 0.1, "constant", 5.0).step(0.0, num_good, 3)
     assert not math.isfinite(norm)
     assert weight.tolist() == [1.0]
     assert not optimizer.state
