@@ -46,6 +46,7 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     from metarec.data.prepare import dataset_fingerprint, prepare
     from metarec.evaluate.candidates import require_candidates_for_lists
     from metarec.evaluate.gate import judge
+    from metarec.evaluate.known_ratings import require_known_users
     from metarec.evaluate.report import check_report_path
     from metarec.evaluate.table import render_table
     from metarec.tracking import store_uri
@@ -56,6 +57,7 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     learners = {uri: metarec.pull(uri, tracking_uri=store_uri(config)) for uri in uris}
     config = with_data_of(learners[uris[0]], config)
     require_candidates_for_lists(config, learners[uris[0]].catalogue.num_items)
+    require_known_users(config)
     for uri, learner in learners.items():
         check_same_dataset(learner, dataset_fingerprint(config), config.dataset_name, uri)
     with command.ray_session():
@@ -181,13 +183,16 @@ def evaluate_on_test(
     """Judge predictors on the dataset's test users, as `config.evaluate` says; the last one is the candidate."""
     from metarec.data.negatives import Negatives
     from metarec.evaluate.candidates import WholeCatalogue
+    from metarec.evaluate.known_ratings import KnownRatings
     from metarec.evaluate.protocol import evaluate
     from metarec.evaluate.segments import segments_of
 
     catalogue, test = dataset.catalogue(), dataset.histories("test")
-    ranked_among = None
+    ranked_among, known = None, None
     if config.evaluate.candidates == "all":
         ranked_among = WholeCatalogue(catalogue.num_items, dataset.histories("train"))
+    if config.evaluate.known_ratings:
+        known = KnownRatings(dataset.histories("train"), config.evaluate.known_ratings, config.protocol.seed)
     say(f"evaluating {len(predictors)} predictors on {len(test):,} test {config.words.tasks}")
     evaluation = evaluate(
         predictors,
@@ -202,12 +207,13 @@ def evaluate_on_test(
         k=config.evaluate.k,
         relevant=config.evaluate.relevant,
         candidates=ranked_among,
+        known=known,
         in_time=config.in_time,
         words=config.words,
     )
     segments = segments_of(evaluation.num_support, evaluation.users, catalogue, dataset.schema.user_fields)
-    known = {name: seconds for name, seconds in training_seconds.items() if seconds is not None}
-    return dataclasses.replace(evaluation, training_seconds=known, segments=segments)
+    timed = {name: seconds for name, seconds in training_seconds.items() if seconds is not None}
+    return dataclasses.replace(evaluation, training_seconds=timed, segments=segments)
 
 
 def check_same_dataset(learner: "Learner", fingerprint: str, name: str, uri: str) -> None:

@@ -53,10 +53,12 @@ def work(config: Config, folder: RunFolder) -> str:
     from metarec.build import check_combination
     from metarec.data.sources import check_source
     from metarec.evaluate.candidates import require_candidates_for_lists
+    from metarec.evaluate.known_ratings import require_known_users
     from metarec.tracking import Delivery, open_store, sampled_machine, start_run
 
     check_combination(config)
     require_candidates_for_lists(config)
+    require_known_users(config)
     check_source(config)
     say(f"run {config.run.name}: opening the tracking store and Ray")
     store = open_store(config)

@@ -447,6 +447,9 @@ class EvaluateConfig:
     """The lowest rating of an item that a user wants; of plain events every event is one."""
     candidates: Literal["rated", "all"] = "rated"
     """What held-out ratings are ranked among: `rated`: themselves; `all`: all items that the user has not met."""
+    known_ratings: int = 0
+    """item_cold: how many of a user's training ratings, drawn at random, stand in the support of a test task beside
+    those of new items, at any size; 0 = none, as published. Validation does without."""
 
     def __post_init__(self) -> None:
         sizes = self.support_sizes
@@ -455,6 +458,7 @@ class EvaluateConfig:
         _require(self.num_draws >= 1, "evaluate.num_draws", self.num_draws, "use 1 or more")
         _require(self.num_resamples >= 100, "evaluate.num_resamples", self.num_resamples, "use 100 or more")
         _require(self.k >= 1, "evaluate.k", self.k, "use 1 or more")
+        _require(self.known_ratings >= 0, "evaluate.known_ratings", self.known_ratings, "use 0 or more")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The ratings of many users, one history after the other: how prepared tasks look in memory and in Parquet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,17 @@ class Histories:
         rows = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
         query = None if self.query is None else self.query[rows]
         return Histories(self.user[indices], offsets, self.item[rows], self.target[rows], self.observed[rows], query)
+
+    def of_users(self, users: Int64[np.ndarray, " wanted"]) -> "Histories":
+        """The histories of users, in their order: an empty one for who has none here. No user has two."""
+        order = np.argsort(self.user)
+        place = np.searchsorted(self.user, users, sorter=order)
+        known = place < len(self)
+        known[known] = self.user[order[place[known]]] == users[known]
+        found = self.take(order[place[known]])
+        lengths = np.zeros(len(users), np.int64)
+        lengths[known] = found.lengths
+        return replace(found, user=users, offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
 def task_schema(heads: Sequence[str], *, fixed_roles: bool = False) -> pa.Schema:

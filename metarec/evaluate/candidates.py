@@ -79,13 +79,9 @@ class WholeCatalogue:
 
     def _not_met(self, histories: Histories) -> Bool[np.ndarray, "tasks items"]:
         free = np.ones((len(histories), self.num_items), bool)
-        for known in (histories, self._training_of(histories)):
-            task = np.searchsorted(np.sort(histories.user), known.user[known.row_history])
-            free[np.argsort(histories.user)[task], known.item] = False
+        for known in (histories, self.training.of_users(histories.user)):
+            free[known.row_history, known.item] = False
         return free
-
-    def _training_of(self, histories: Histories) -> Histories:
-        return self.training.take(np.flatnonzero(np.isin(self.training.user, histories.user)))
 
 
 def _joined(query: Rows, item: Tensor, mask: Tensor) -> Rows:

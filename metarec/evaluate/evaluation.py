@@ -39,6 +39,7 @@ class Evaluation:
         training_seconds: what fitting each predictor took, where it is known.
         segments: groups of the users to be looked at by themselves.
         words: what tasks are called where they are no users.
+        known_ratings: how many training ratings each support holds besides, at most.
     """
 
     predictors: tuple[str, ...]
@@ -56,6 +57,7 @@ class Evaluation:
     training_seconds: Mapping[str, float] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
     words: TaskWords = USER_TASKS
+    known_ratings: int = 0
 
     @property
     def num_draws(self) -> int:
@@ -125,6 +127,7 @@ class Evaluation:
             "num_query": self.num_query,
             "num_draws": self.num_draws,
             "median_support": float(np.median(self.num_support)),
+            "known_ratings": self.known_ratings,
             "num_short": {str(size): self.num_short(size) for size in self.sizes},
             "num_undefined": {metric.name: self.num_undefined(metric.name) for metric in self.metrics},
             "num_candidates": self.num_candidates,

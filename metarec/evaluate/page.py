@@ -141,6 +141,7 @@ def _facts(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
     counts = {
         f"test {evaluation.words.tasks}": len(evaluation.users),
         "query ratings": f"{evaluation.num_query:g}",
+        **({"known ratings, at most": evaluation.known_ratings} if evaluation.known_ratings else {}),
         "draws": evaluation.num_draws,
         "candidates of a ranking": f"{evaluation.num_candidates:.0f}",
     }

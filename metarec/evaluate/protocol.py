@@ -16,6 +16,7 @@ from metarec.evaluate.candidates import WholeCatalogue
 from metarec.evaluate.content import item_content
 from metarec.evaluate.evaluation import Evaluation, Size, mean_defined
 from metarec.evaluate.interval import Interval, paired_interval
+from metarec.evaluate.known_ratings import KnownRatings, with_known
 from metarec.evaluate.measure import Measure
 from metarec.schema import USER_TASKS, Head, TaskWords
 from metarec.task import Catalogue, Rows, TaskBatch
@@ -40,6 +41,7 @@ def evaluate(
     k: int = 5,
     relevant: float = 4.0,
     candidates: WholeCatalogue | None = None,
+    known: KnownRatings | None = None,
     tasks_per_batch: int = 128,
     in_time: bool = False,
     head_index: int = 0,
@@ -65,6 +67,7 @@ def evaluate(
         k: the length of the lists that are judged.
         relevant: the lowest rating of an item that a user wants; of plain events every event is one.
         candidates: what held-out ratings are ranked among; None = the held-out ratings of the user alone.
+        known: what stands in each support besides, at every size; None = nothing.
         tasks_per_batch: tasks that a predictor gets at once; it changes no result.
         in_time: whether supports are what came first, in that order, and queries what came last.
         head_index: which head of targets and predictions `head` is.
@@ -92,6 +95,9 @@ def evaluate(
             if candidates is not None:
                 tasks = candidates.beside(tasks, chosen)
             curve = [tasks if s == "all" else truncate_support(tasks, s, num_negatives=negatives.num) for s in sizes]
+            if known is not None:
+                earlier = known.of(chosen, draw)
+                curve = [with_known(each, earlier) for each in curve]
             _judge_batch(predictors, catalogue, curve, measure=measure, seconds=seconds, tally=tally, indices=indices)
         draws.append(mean_defined(tally.values))
         coverage.append(1 - tally.missed.mean(axis=-1))
@@ -111,6 +117,7 @@ def evaluate(
         coverage=np.stack(coverage, axis=-1),
         metrics=measure.metrics,
         words=words,
+        known_ratings=0 if known is None else known.most,
     )
 
 

@@ -34,6 +34,8 @@ def render_table(evaluation: Evaluation, *, primary: str = "mae", size: Size = "
 def _headline(evaluation: Evaluation, size: Size) -> str:
     median = np.median(evaluation.num_support)
     support = f"all support ratings (median {median:g})" if size == "all" else f"{size} support ratings"
+    if evaluation.known_ratings:
+        support += f", up to {evaluation.known_ratings} training ratings with them"
     return (
         f"{len(evaluation.users)} test {evaluation.words.tasks}, {support}, {evaluation.num_query:g} query ratings, "
         f"mean of {evaluation.num_draws} draws"

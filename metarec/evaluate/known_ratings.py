@@ -1,0 +1,64 @@
+"""What a user has rated before: where items are new and users are not, their ratings of old items are known.
+
+As published, a test task of `item_cold` holds ratings of new items alone, in support and query. Where new items come to
+a running system, what their first users rated in training stands beside them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarec.config import Config
+from metarec.data.histories import Histories
+from metarec.data.tasks import draw_tasks, truncate_support
+from metarec.errors import ConfigError
+from metarec.task import Rows, TaskBatch
+
+
+def require_known_users(config: Config) -> None:
+    """Refuse known ratings where test users have none, or have them in their supports already.
+
+    Raises:
+        ConfigError: `evaluate.known_ratings` with another protocol than `item_cold`.
+    """
+    known, protocol = config.evaluate.known_ratings, config.protocol.name
+    if known and protocol != "item_cold":
+        raise ConfigError(
+            f"evaluate.known_ratings is {known}, but test tasks of {protocol} either have no training ratings or hold "
+            "them in their supports already; use 0, or protocol.name=item_cold"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class KnownRatings:
+    """Training ratings of users, as further support.
+
+    Attributes:
+        training: histories of the training side, one a user.
+        most: ratings of a user; random ones where there are more.
+        seed: of the draws.
+    """
+
+    training: Histories
+    most: int
+    seed: int
+
+    def of(self, histories: Histories, draw: int) -> Rows:
+        """What the users of these histories rated in training; no row for who is not there."""
+        known = draw_tasks(self.training.of_users(histories.user), seed=self.seed, draw=draw, num_query=0)
+        return truncate_support(known, self.most).support
+
+
+def with_known(tasks: TaskBatch, known: Rows) -> TaskBatch:
+    """The same tasks with further support rows, which count as earlier than all that the tasks hold themselves."""
+    later = torch.where(known.mask, known.position + 1, 0).amax(dim=1, keepdim=True)
+    support, query = (
+        rows._replace(position=torch.where(rows.mask, rows.position + later, 0))
+        for rows in (tasks.support, tasks.query)
+    )
+    return tasks._replace(support=Rows(*map(_side_by_side, support, known)), query=query)
+
+
+def _side_by_side(first: Tensor, second: Tensor) -> Tensor:
+    return torch.cat([first, second], dim=1)
