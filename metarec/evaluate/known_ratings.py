@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from metarec.config import Config
 from metarec.data.histories import Histories
@@ -52,7 +53,7 @@ class KnownRatings:
 
 def with_known(tasks: TaskBatch, known: Rows) -> TaskBatch:
     """The same tasks with further support rows, which count as earlier than all that the tasks hold themselves."""
-    later = torch.where(known.mask, known.position + 1, 0).amax(dim=1, keepdim=True)
+    later = pad(torch.where(known.mask, known.position + 1, 0), (1, 0)).amax(dim=1, keepdim=True)
     support, query = (
         rows._replace(position=torch.where(rows.mask, rows.position + later, 0))
         for rows in (tasks.support, tasks.query)

@@ -56,6 +56,13 @@ def test_training_ratings_stand_beside_the_support_and_nothing_else_changes():
     assert torch.equal(together.task_seed, tasks.task_seed)
 
 
+def test_tasks_stay_as_they_are_where_nobody_is_known():
+    tasks = draw_tasks(TEST, seed=0, draw=0, num_query=1)
+    strangers = KnownRatings(histories_of([[10]], users=[1]), most=9, seed=0)
+    for each, before in zip(with_known(tasks, strangers.of(TEST, draw=0)).support, tasks.support, strict=True):
+        assert torch.equal(each, before)
+
+
 def test_of_many_training_ratings_random_ones_are_taken_anew_in_each_draw():
     known = KnownRatings(TRAINING, most=2, seed=0)
     found = [tuple(known.of(TEST, draw).item[2].tolist()) for draw in range(40)]
