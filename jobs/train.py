@@ -17,7 +17,7 @@ from jobs.command import say
 from jobs.evaluate import evaluate_beside_floors, figures_of, report_files
 from metarec import storage
 from metarec.config import Config, with_values
-from metarec.errors import StorageError, TrackingError
+from metarec.errors import ConfigError, RegistryError, StorageError, TrackingError, UnreachableError
 from metarec.train.run import RunFolder, keeping_status, locked, name_run, open_run
 
 if TYPE_CHECKING:
@@ -176,30 +176,13 @@ def show_epoch(config: Config, number: int, metrics: Mapping[str, float]) -> Non
 def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store", tracked: "Run") -> str:
     """Evaluate the best checkpoint beside the floors, keep the report, register the model, and promote it or not."""
     from metarec import registry
-    from metarec.evaluate.gate import judge as ask_gate
     from metarec.evaluate.report import write_report
     from metarec.evaluate.table import render_table
     from metarec.train.journal import Journal
 
     learner = best_learner(config, dataset, folder)
-    champion = registry.champion(store, config.model_name)
-    rivals = champion_predictor(dataset, store, champion)
     name = f"{config.algorithm.name} on {config.model.name}"
-    seconds = {name: learner.facts["training_seconds"]}
-    evaluation = evaluate_beside_floors(
-        config, dataset, {**rivals, name: learner.module.predict}, training_seconds=seconds
-    )
-    opponents = [other for other in evaluation.predictors if other != name]
-    verdict = ask_gate(
-        evaluation,
-        candidate=name,
-        opponents=opponents,
-        primary=config.evaluate.primary,
-        num_resamples=config.evaluate.num_resamples,
-    )
-    if champion is not None and not rivals:
-        reason = f"{champion.uri}, the champion, was trained on another preparation of the data and cannot be compared"
-        verdict = dataclasses.replace(verdict, passed=False, reasons=(*verdict.reasons, reason))
+    evaluation, verdict = beside_champion(config, dataset, store, learner, name)
     figures, primary = figures_of(evaluation, name), config.evaluate.primary
     facts = {"run": config.run.name, "dataset": dataset.fingerprint, "protocol": config.protocol.name}
     write_report(evaluation, verdict, folder.report, primary=primary, **facts)
@@ -230,6 +213,33 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
             *next_steps(config, dataset, store, version, verdict),
         ]
     )
+
+
+def beside_champion(
+    config: Config, dataset: "Dataset", store: "Store", learner: "Learner", name: str
+) -> tuple["Evaluation", "Verdict"]:
+    """The learner, under a name, evaluated beside the floors and today's champion, and what the gate says to it.
+
+    Nothing is promoted over a champion that it cannot be compared with.
+    """
+    from metarec import registry
+    from metarec.evaluate.gate import judge as ask_gate
+
+    rivals, fault = champion_predictor(dataset, store, registry.champion(store, config.model_name))
+    seconds = {name: learner.facts["training_seconds"]}
+    evaluation = evaluate_beside_floors(
+        config, dataset, {**rivals, name: learner.module.predict}, training_seconds=seconds
+    )
+    verdict = ask_gate(
+        evaluation,
+        candidate=name,
+        opponents=[other for other in evaluation.predictors if other != name],
+        primary=config.evaluate.primary,
+        num_resamples=config.evaluate.num_resamples,
+    )
+    if fault is not None:
+        verdict = dataclasses.replace(verdict, passed=False, reasons=(*verdict.reasons, fault))
+    return evaluation, verdict
 
 
 def figure_of(evaluation: "Evaluation", name: str, metric: str, num_resamples: int) -> "Figure":
@@ -280,14 +290,30 @@ def training_seconds(folder: RunFolder) -> float:
     return sum(line.metrics.get("train.seconds", 0.0) for line in read_journal(folder.journal))
 
 
-def champion_predictor(dataset: "Dataset", store: "Store", champion: "Version | None") -> dict[str, "Predict"]:
-    """Today's champion as an opponent; nothing where there is none or it knows another preparation of the data."""
+def champion_predictor(
+    dataset: "Dataset", store: "Store", champion: "Version | None"
+) -> tuple[dict[str, "Predict"], str | None]:
+    """Today's champion as an opponent, or why it can be none; neither where nobody is champion.
+
+    Raises:
+        UnreachableError: its files lie where nothing answers.
+    """
     from metarec import registry
 
-    if champion is None or champion.fingerprint != dataset.fingerprint:
-        return {}
-    pulled = registry.pull(champion.uri, tracking_uri=store.uri)
-    return {f"champion v{champion.number}": pulled.module.predict}
+    if champion is None:
+        return {}, None
+    who = f"{champion.uri}, the champion,"
+    if champion.fingerprint != dataset.fingerprint:
+        return {}, f"{who} was trained on another preparation of the data and cannot be compared"
+    try:
+        pulled = registry.pull(champion.uri, tracking_uri=store.uri)
+    except UnreachableError:
+        raise
+    except (StorageError, RegistryError, ConfigError) as error:
+        return {}, (
+            f"{who} cannot be read ({error}); python -m jobs.promote --force makes the candidate champion in its place"
+        )
+    return {f"champion v{champion.number}": pulled.module.predict}, None
 
 
 def promotion_lines(version: "Version", verdict: "Verdict") -> list[str]:

@@ -197,7 +197,7 @@ def _read(uri: str, bundle: str) -> Learner:
         _, files = storage.read_bundle(bundle, "model")
         return Learner.from_files(files)
     except StorageError as error:
-        raise StorageError(f"model {uri} cannot be used: {error.message}") from error
+        raise type(error)(f"model {uri} cannot be used: {error.message}") from error
 
 
 def _locate(client: MlflowClient, uri: str) -> str:

@@ -4,11 +4,13 @@ import argparse
 import ast
 import importlib.metadata
 import json
+import re
 import shutil
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from test_learner import ITEMS, tiny_learner
 
 import metarec
 from jobs import promote as promote_job
+from jobs.train import champion_predictor
 from metarec import storage
 from metarec.config import load_config
 from metarec.errors import GateError, RegistryError, StorageError, TrackingError
@@ -327,3 +330,25 @@ def test_the_promote_job_says_when_the_champion_knew_another_dataset(store, conf
 def test_the_promote_job_names_the_command_that_makes_a_candidate(store, home):
     with pytest.raises(RegistryError, match=r"no candidate of absent is registered in sqlite.*python -m jobs\.train"):
         run_promote(home, "absent")
+
+
+def test_a_champion_that_cannot_be_read_is_a_reason_not_to_promote_and_no_end_of_training(store, config):
+    dataset = SimpleNamespace(fingerprint="ab" * 32)
+    assert champion_predictor(dataset, store, None) == ({}, None)
+    version = register(store, config, "hurt")
+    rivals, fault = champion_predictor(dataset, store, version)
+    assert list(rivals) == ["champion v1"]
+    assert fault is None
+    other = SimpleNamespace(fingerprint="cd" * 32)
+    assert champion_predictor(other, store, version)[1].startswith(
+        "models:/hurt/1, the champion, was trained on another"
+    )
+    weights = next(bundle_of(store, version).rglob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    rivals, fault = champion_predictor(dataset, store, version)
+    assert rivals == {}
+    assert re.fullmatch(
+        r"models:/hurt/1, the champion, cannot be read \(model models:/hurt/1 cannot be used: .*\.safetensors.*\); "
+        r"python -m jobs\.promote --force makes the candidate champion in its place",
+        fault,
+    )
