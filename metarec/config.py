@@ -69,8 +69,9 @@ class DataConfig:
     max_quarantined: float = 0.01
     """The share of rows that may be unusable before the job stops."""
     content_statistics: bool = False
-    """Whether items get a dense field `content_statistics`: how training users received other items of the same
-    content, from categorical and multi-valued features and the words of titles. For items that nobody has rated."""
+    """Whether items get two dense fields for when nobody has rated them: `content_statistics`, how training users
+    received other items of the same content, from categorical and multi-valued features and the words of titles, and
+    `content_vectors`, the bias and the taste vector that a regression on those features expects of them."""
 
     def __post_init__(self) -> None:
         _require(self.min_ratings >= 1, "data.min_ratings", self.min_ratings, "use 1 or more")

@@ -2,8 +2,8 @@
 
 import torch
 
-from metarec.baselines.content import fill_from_content
 from metarec.baselines.item_user_bias import fit_item_level, rated_items
+from metarec.data.content_regression import fill_from_content
 from metarec.data.factor_analysis import analyse_factors
 from metarec.data.histories import Histories
 from metarec.data.least_squares import ratings_above, solve_ridge
@@ -36,7 +36,7 @@ def fit_factor_analysis(histories: Histories, catalogue: Catalogue, *, rank: int
         )
         for head in range(level.shape[1])
     ]
-    vectors = torch.stack([fill_from_content(catalogue, known, fit.vectors) for fit in fits], dim=1)
+    vectors = torch.stack([fill_from_content(catalogue.item_features, known, fit.vectors) for fit in fits], dim=1)
     noise = torch.stack([fit.noise_variance.sqrt() for fit in fits])
     mean = torch.stack([fit.user_prior.mean for fit in fits])
 

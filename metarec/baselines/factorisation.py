@@ -2,8 +2,8 @@
 
 import torch
 
-from metarec.baselines.content import fill_from_content
 from metarec.baselines.item_user_bias import fit_item_level, rated_items, user_bias
+from metarec.data.content_regression import fill_from_content
 from metarec.data.histories import Histories
 from metarec.data.least_squares import factorise, solve_ridge, training_residuals
 from metarec.evaluate.protocol import Predict
@@ -49,7 +49,7 @@ def fit_factorisation(
         for head in range(level.shape[1])
     ]
     known = rated_items(histories, catalogue)
-    factors = torch.stack([fill_from_content(catalogue, known, fitted) for fitted in per_head], dim=1)
+    factors = torch.stack([fill_from_content(catalogue.item_features, known, fitted) for fitted in per_head], dim=1)
 
     def predict(catalogue: Catalogue, batch: TaskBatch) -> torch.Tensor:
         support, query = batch.support, batch.query

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metarec.baselines.content import fill_from_content
 from metarec.data.biases import fit_biases
+from metarec.data.content_regression import fill_from_content
 from metarec.data.histories import Histories
 from metarec.evaluate.protocol import Predict
 from metarec.task import Catalogue, Rows, TaskBatch
@@ -33,10 +33,11 @@ def fit_item_user_bias(histories: Histories, catalogue: Catalogue) -> Predict:
 def fit_item_level(histories: Histories, catalogue: Catalogue) -> Float[Tensor, "items heads"]:
     """μ + b_item of every item: what a user without a bias gives it.
 
-    The bias of an item without a training target is predicted from its content (`content.py`).
+    The bias of an item without a training target is predicted from its content (`content_regression.py`).
     """
     biases = fit_biases(histories, num_items=catalogue.num_items)
-    bias = fill_from_content(catalogue, rated_items(histories, catalogue), torch.from_numpy(biases.item_bias))
+    known = rated_items(histories, catalogue)
+    bias = fill_from_content(catalogue.item_features, known, torch.from_numpy(biases.item_bias))
     return torch.from_numpy(biases.offset) + bias
 
 

@@ -36,8 +36,13 @@ _FURTHEST = 4.0
 _YEAR = r"\s*\(\d{4}\)\s*$"
 
 
-class _Values(NamedTuple):
-    """Which item has which value of a field, one entry a pair."""
+class Values(NamedTuple):
+    """Which item has which value of a field, one entry a pair.
+
+    Attributes:
+        item, value: numbers from 0; each pair stands once.
+        num_values: how many values there are.
+    """
 
     item: Int64[np.ndarray, " pairs"]
     value: Int64[np.ndarray, " pairs"]
@@ -63,19 +68,31 @@ def content_statistics(
         item_bias: of the training side; 0 where there is no rating.
         factors: of a factorisation of the training side; 0 where there is no rating.
     """
-    chosen = {name: features[name] for name, kind in kinds.items() if kind in ("categorical", "multi_valued")}
     known = num_ratings > 0
     counts = np.log1p(num_ratings)[:, None]
     received = np.concatenate([item_bias, counts], axis=1)
     received = received - received[known].mean(axis=0)
     trust = num_ratings / (num_ratings + _HALF_BELIEVED)
     parts = [
-        _of_field(_values(column, known), received, factors, trust, num_items=len(known))
-        for column in [*chosen.values(), _words(titles)]
+        _of_field(values, received, factors, trust, num_items=len(known))
+        for values in [*values_of_fields(features, kinds, known), _values(_words(titles), known)]
     ]
     found = np.concatenate(parts, axis=1)
     mean, scale = found[known].mean(axis=0), found[known].std(axis=0)
     return np.clip((found - mean) / np.where(scale > 0, scale, 1.0), -_FURTHEST, _FURTHEST).astype(np.float32)
+
+
+def values_of_fields(
+    features: Mapping[str, pa.ChunkedArray], kinds: Mapping[str, FeatureKind], known: Bool[np.ndarray, " items"]
+) -> list[Values]:
+    """The values of each categorical and multi-valued field.
+
+    Args:
+        features, kinds: as for `content_statistics`.
+        known: the training items.
+    """
+    chosen = [features[name] for name, kind in kinds.items() if kind in ("categorical", "multi_valued")]
+    return [_values(column, known) for column in chosen]
 
 
 def _words(titles: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -84,7 +101,7 @@ def _words(titles: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.split_pattern_regex(pc.replace_substring_regex(plain, r"[^\pL\pN']+", " "), r"\s+")
 
 
-def _values(column: pa.ChunkedArray, known: Bool[np.ndarray, " items"]) -> _Values:
+def _values(column: pa.ChunkedArray, known: Bool[np.ndarray, " items"]) -> Values:
     """The pairs of an item and a value of its own, each pair once."""
     column = column.combine_chunks()
     if pa.types.is_list(column.type):
@@ -97,7 +114,7 @@ def _values(column: pa.ChunkedArray, known: Bool[np.ndarray, " items"]) -> _Valu
     encoded = text.dictionary_encode()
     value, num_values = np.asarray(encoded.indices).astype(np.int64), len(encoded.dictionary)
     pairs = np.unique(item * max(num_values, 1) + value)
-    return _Values(pairs // max(num_values, 1), pairs % max(num_values, 1), num_values)
+    return Values(pairs // max(num_values, 1), pairs % max(num_values, 1), num_values)
 
 
 def _nearest_known(text: pa.Array, known: Bool[np.ndarray, " pairs"]) -> pa.Array:
@@ -115,7 +132,7 @@ def _nearest_known(text: pa.Array, known: Bool[np.ndarray, " pairs"]) -> pa.Arra
 
 
 def _of_field(
-    values: _Values,
+    values: Values,
     received: Float64[np.ndarray, "items targets"],
     factors: Float64[np.ndarray, "items rank"],
     trust: Float64[np.ndarray, " items"],

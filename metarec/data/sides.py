@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import torch
 from jaxtyping import Bool, Float32
 
+from metarec.data import content_statistics, content_vectors
 from metarec.data.cleaning import clean_side
-from metarec.data.content_statistics import NAME, content_statistics
 from metarec.data.dataset import BIAS, FEATURE, feature_column
 from metarec.data.features import encode_field, fit_field
 from metarec.data.histories import Histories
@@ -96,7 +96,7 @@ def fit_sides(
         heads: what is predicted.
         users, items: the ids in the order of their indices.
         protocol: its name, which says what tasks are of.
-        ratings: the training ratings, where items get a field more: what these say of their content.
+        ratings: the training ratings, where items get two fields more: what these say of their content.
     """
     user_fields, user_columns = _fit(sides.users, users_of(users, protocol), train.trained)
     scenario = {SCENARIO: scenarios_of(users)} if protocol == SCENARIO_TRANSFER else {}
@@ -104,9 +104,9 @@ def fit_sides(
     bias_columns = {BIAS + head.name: pa.array(train.biases.item_bias[:, i]) for i, head in enumerate(heads)}
     title = pc.coalesce(_aligned(sides.items.title, sides.items.id, items), items)
     if ratings is not None:
-        statistics = _statistics(sides.items, items, title, ratings, train)
-        item_fields += (FeatureField(NAME, "dense", width=statistics.shape[1]),)
-        item_columns[FEATURE + NAME] = feature_column(statistics)
+        added = _content(sides.items, items, title, ratings, train)
+        item_fields += tuple(FeatureField(name, "dense", width=values.shape[1]) for name, values in added.items())
+        item_columns |= {FEATURE + name: feature_column(values) for name, values in added.items()}
     item_facts = {"id": items, "title": title, "training_ratings": pa.array(train.num_ratings)}
     return FittedSides(
         schema=Schema(user_fields, item_fields, tuple(heads)),
@@ -118,13 +118,14 @@ def fit_sides(
     )
 
 
-def _statistics(
+def _content(
     table: SideTable,
     ids: pa.Array,
     titles: pa.ChunkedArray,
     ratings: Histories,
     train: TrainingSide,
-) -> Float32[np.ndarray, "items width"]:
+) -> dict[str, Float32[np.ndarray, "items width"]]:
+    """What training says of items' content, by the names of the fields."""
     factors = factorise(
         training_residuals(ratings, torch.from_numpy(train.biases.offset + train.biases.item_bias), head=0),
         num_users=len(ratings),
@@ -135,7 +136,7 @@ def _statistics(
         seed=0,
     )
     features = {name: _aligned(column, table.id, ids) for name, column in table.features.items()}
-    return content_statistics(
+    statistics = content_statistics.content_statistics(
         features,
         table.kinds,
         titles,
@@ -143,6 +144,9 @@ def _statistics(
         item_bias=train.biases.item_bias,
         factors=factors.numpy(),
     )
+    values = content_statistics.values_of_fields(features, table.kinds, train.num_ratings > 0)
+    vectors = content_vectors.content_vectors(values, ratings, train)
+    return {content_statistics.NAME: statistics, content_vectors.NAME: vectors}
 
 
 def _with_id(items: SideTable, ids: pa.Array) -> SideTable:

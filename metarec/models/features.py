@@ -18,7 +18,8 @@ class FieldEncoder(nn.Module):
     """Embed the fields of one side, each to a vector of the same width.
 
     A categorical value is looked up, a set of values is the mean of its values' embeddings, a number scales and a
-    dense vector is projected onto the same width. Index 0 (unknown) starts at zero, the mean of what it may stand for.
+    dense vector is projected onto the same width; one that is no wider starts as it is. Index 0 (unknown) starts at
+    zero, the mean of what it may stand for.
 
     Args:
         fields: the fields of users or of items.
@@ -160,4 +161,8 @@ def _field_module(field: FeatureField, width: int) -> nn.Module:
         with torch.no_grad():
             table.weight[0].zero_()
         return table
-    return nn.Linear(field.width, width, bias=False)
+    linear = nn.Linear(field.width, width, bias=False)
+    if field.kind == "dense" and field.width <= width:
+        with torch.no_grad():
+            linear.weight.copy_(torch.eye(width, field.width))
+    return linear

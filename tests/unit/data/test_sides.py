@@ -34,19 +34,21 @@ def fitted(*, with_statistics):
 
 
 @pytest.mark.parametrize(
-    ("with_statistics", "names"), [(False, ["id", "tags"]), (True, ["id", "tags", "content_statistics"])]
+    ("with_statistics", "names"),
+    [(False, ["id", "tags"]), (True, ["id", "tags", "content_statistics", "content_vectors"])],
 )
-def test_content_statistics_are_one_more_field_of_items_where_they_are_asked_for(with_statistics, names):
+def test_content_fields_are_there_where_they_are_asked_for(with_statistics, names):
     found = fitted(with_statistics=with_statistics)
     assert [field.name for field in found.schema.item_fields] == names
     assert [FEATURE + name in found.tables["items.parquet"].column_names for name in names] == [True] * len(names)
 
 
-def test_items_that_nobody_has_rated_have_statistics_by_their_content():
+@pytest.mark.parametrize("name", ["content_statistics", "content_vectors"])
+def test_items_that_nobody_has_rated_have_them_by_their_content(name):
     """The first and the last of the new items have the same tag and title, the one between another tag."""
     found = fitted(with_statistics=True)
     table = found.tables["items.parquet"]
     assert table["training_ratings"].to_pylist()[-NUM_NEW:] == [0] * NUM_NEW
-    first, second, third = np.array(table[FEATURE + "content_statistics"].to_pylist())[-NUM_NEW:]
+    first, second, third = np.array(table[FEATURE + name].to_pylist())[-NUM_NEW:]
     assert first.tolist() == third.tolist() != second.tolist()
     assert np.isfinite(second).all()

@@ -2,23 +2,22 @@
 
 import torch
 
-from metarec.baselines.content import PENALTY, fill_from_content
-from metarec.task import Catalogue
+from metarec.data.content_regression import (
+    NUM_FOLDS,
+    PENALTY,
+    design_of,
+    fill_from_content,
+    held_out_from_content,
+)
 
 
-def catalogue(**features):
-    num_items = len(next(iter(features.values())))
-    return Catalogue(
-        user_features={},
-        item_features={name: torch.tensor(values) for name, values in features.items()},
-        offset=torch.zeros(1),
-        item_bias=torch.zeros(num_items, 1),
-    )
+def features(**columns):
+    return {name: torch.tensor(values) for name, values in columns.items()}
 
 
 def test_a_new_item_gets_the_ridge_solution_of_its_values():
     """Two items of genre 1 with 3 and 1, two of genre 2 with -1: mean 0.5; w_1 = (2.5 + .5) / (2 + λ)."""
-    items = catalogue(genre=[[1], [1], [2], [2], [1]])
+    items = features(genre=[[1], [1], [2], [2], [1]])
     known = torch.tensor([True, True, True, True, False])
     values = torch.tensor([[3.0], [1.0], [-1.0], [-1.0], [9.0]], dtype=torch.float64)
     filled = fill_from_content(items, known, values)
@@ -41,7 +40,7 @@ def test_several_fields_share_what_they_explain():
     mean = values[:25].mean(0)
     gram = design[:25].mT @ design[:25] + PENALTY * torch.eye(8).double()
     weights = torch.linalg.solve(gram, design[:25].mT @ (values[:25] - mean))
-    filled = fill_from_content(catalogue(many=many.tolist(), one=one.tolist()), known, values)
+    filled = fill_from_content(features(many=many.tolist(), one=one.tolist()), known, values)
     torch.testing.assert_close(filled[25:], mean + design[25:] @ weights, rtol=0, atol=1e-8)
 
 
@@ -49,16 +48,41 @@ def test_a_value_that_one_item_alone_has_says_nothing():
     """Genre 1 has one item; genre 3 has two, which are at the mean."""
     known = torch.tensor([True, True, True, True, False])
     values = torch.tensor([[1.0], [3.0], [2.0], [2.0], [0.0]], dtype=torch.float64)
-    assert fill_from_content(catalogue(genre=[[1], [2], [3], [3], [1]]), known, values)[4].tolist() == [2.0]
+    assert fill_from_content(features(genre=[[1], [2], [3], [3], [1]]), known, values)[4].tolist() == [2.0]
 
 
 def test_ids_and_numbers_are_no_content():
     known = torch.tensor([True, True, False])
     values = torch.tensor([[1.0], [3.0], [0.0]], dtype=torch.float64)
-    items = catalogue(id=[[1], [1], [1]], price=[[1.0], [1.0], [5.0]])
+    items = features(id=[[1], [1], [1]], price=[[1.0], [1.0], [5.0]])
     assert fill_from_content(items, known, values) is values
 
 
 def test_where_all_items_are_known_nothing_changes():
     values = torch.randn(3, 2, dtype=torch.float64)
-    assert fill_from_content(catalogue(genre=[[1], [1], [2]]), torch.ones(3, dtype=torch.bool), values) is values
+    assert fill_from_content(features(genre=[[1], [1], [2]]), torch.ones(3, dtype=torch.bool), values) is values
+
+
+def test_a_known_item_is_predicted_without_itself_and_a_new_one_from_all():
+    """30 known items, 3 a fold; each genre on every fifth item, as on the two new ones."""
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randn(32, 2, generator=generator, dtype=torch.float64)
+    known, genre = torch.arange(32) < 30, torch.arange(32) % 5
+    design = design_of(torch.stack([torch.arange(32), genre]), 5, known)
+    found = held_out_from_content(design, known, values)
+    new = fill_from_content(features(genre=(genre[:, None] + 1).tolist()), known, values)[30:]
+    torch.testing.assert_close(found[30:], new)
+    changed = values.clone()
+    changed[7] += 100.0
+    again = held_out_from_content(design, known, changed)
+    torch.testing.assert_close(again[7], found[7])
+    same_fold = (again - found).abs().amax(dim=1) < 1e-9
+    assert int(same_fold[:30].sum()) == 30 // NUM_FOLDS
+    assert not bool(same_fold[30:].any())
+
+
+def test_without_content_every_item_is_expected_at_the_mean():
+    values = torch.tensor([[1.0], [3.0], [9.0]], dtype=torch.float64)
+    known = torch.tensor([True, True, False])
+    nothing = design_of(torch.zeros(2, 0, dtype=torch.long), 0, known)
+    assert held_out_from_content(nothing, known, values).tolist() == [[2.0]] * 3
