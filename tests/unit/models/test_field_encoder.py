@@ -44,6 +44,19 @@ def test_a_number_scales_its_vector_and_a_dense_vector_is_projected():
     assert encode(dense, [[1.0, 10.0]], [[1.0, 2.0], [3.0, 4.0]]) == [[21, 43]]
 
 
+@pytest.mark.parametrize(("width", "expected"), [(2, [3.0, 5.0]), (3, [3.0, 5.0, 0.0])])
+def test_a_dense_vector_that_fits_starts_as_it_is(width, expected):
+    encoder = FieldEncoder([FeatureField("text", "dense", width=2)], width)
+    assert encoder({"text": torch.tensor([[3.0, 5.0]])}, torch.tensor([0]))[0, 0].tolist() == expected
+
+
+def test_a_longer_dense_vector_starts_at_a_random_projection():
+    encoder = FieldEncoder([FeatureField("text", "dense", width=3)], 2)
+    (projection,) = (module.weight for module in encoder.embeddings)
+    assert projection.shape == (2, 3)
+    assert not torch.equal(projection, torch.eye(2, 3))
+
+
 def test_an_unknown_categorical_value_starts_at_zero():
     encoder = FieldEncoder([FeatureField("job", "categorical", ("a", "b"))], width=3)
     vectors = encoder({"job": torch.tensor([[0], [1]])}, torch.tensor([0, 1]))

@@ -1,0 +1,49 @@
+"""What content lets expect of items, on films whose genre decides how they are liked and by whom."""
+
+import numpy as np
+
+from metarec.data.biases import fit_biases
+from metarec.data.content_statistics import Values
+from metarec.data.content_vectors import RANK, content_vectors
+from metarec.data.histories import Histories
+from metarec.data.training_side import TrainingSide
+
+NUM_USERS, NUM_RATED, NUM_ITEMS = 60, 40, 44
+GENRE = np.arange(NUM_ITEMS) % 4
+LIKED = np.array([1.0, -1.0, 0.0, 0.0])
+"""By everybody; of genres 2 and 3 one half of the users likes the one and the other half the other."""
+
+
+def vectors():
+    """All users rate the 40 first items; the last four are new, one of each genre."""
+    user, item = np.meshgrid(np.arange(NUM_USERS), np.arange(NUM_RATED), indexing="ij")
+    taste = np.where(GENRE[item] == 2, 1.0, np.where(GENRE[item] == 3, -1.0, 0.0)) * np.where(user % 2 == 0, 1, -1)
+    noise = np.random.default_rng(0).normal(0, 0.3, user.shape)
+    ratings = Histories(
+        user=np.arange(NUM_USERS),
+        offsets=np.arange(NUM_USERS + 1) * NUM_RATED,
+        item=item.ravel(),
+        target=(3 + LIKED[GENRE[item]] + taste + noise).astype(np.float32).reshape(-1, 1),
+        observed=np.ones((item.size, 1), bool),
+    )
+    num_ratings = np.bincount(ratings.item, minlength=NUM_ITEMS)
+    train = TrainingSide(np.ones(NUM_USERS, bool), num_ratings, fit_biases(ratings, num_items=NUM_ITEMS))
+    return content_vectors([Values(np.arange(NUM_ITEMS), GENRE, 4)], ratings, train)
+
+
+def test_new_items_get_the_bias_and_the_direction_of_their_genre():
+    found = vectors()
+    assert found.shape == (NUM_ITEMS, RANK + 1)
+    assert found.dtype == np.float32
+    good, bad, one, other = found[NUM_RATED:, 0]
+    assert bad < min(one, other) <= max(one, other) < good
+    directions = found[NUM_RATED:, 1:] - found[NUM_RATED:, 1:].mean(axis=0)
+    assert directions[2] @ directions[3] < -0.9 * np.linalg.norm(directions[2]) * np.linalg.norm(directions[3])
+    assert np.linalg.norm(directions[:2], axis=1).max() < 0.2 * np.linalg.norm(directions[2])
+
+
+def test_rated_items_lie_near_the_new_one_of_their_genre_and_vectors_are_of_size_one():
+    found = vectors()
+    nearest = np.linalg.norm(found[:NUM_RATED, None] - found[NUM_RATED:], axis=-1).argmin(axis=1)
+    assert nearest.tolist() == GENRE[:NUM_RATED].tolist()
+    assert abs(np.square(found[:NUM_RATED]).mean() - 1) < 1e-5
