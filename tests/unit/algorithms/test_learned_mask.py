@@ -72,6 +72,7 @@ def test_each_weight_has_a_switch_of_its_own():
     name = "head.parts.0.weight"
     (mask, start), off = (learner.algorithm.mask()[name], learner.model.get_parameter(name)), [True, False, True]
     with torch.no_grad():
+        learner.model.get_parameter("network.layers.0.bias").fill_(5.0)  # no unit is at rest
         mask.copy_(torch.tensor([[-1.0 if closed else 1.0 for closed in off]]))
     after = learner.adapt(CATALOGUE, batch.support, batch.task_seed).weights[name][0]
     assert (after == start)[0].tolist() == off
