@@ -51,6 +51,11 @@ class Rows(NamedTuple):
         return Rows(*(leaf.to(device, non_blocking=True) for leaf in self))
 
 
+def join_rows(first: Rows, second: Rows) -> Rows:
+    """The rows of the same tasks side by side, each with its padding."""
+    return Rows(*(torch.cat([own, other], dim=1) for own, other in zip(first, second, strict=True)))
+
+
 class TaskBatch(NamedTuple):
     """A batch of tasks: what each may adapt on, what each is judged on, and its own seed.
 

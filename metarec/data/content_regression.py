@@ -12,7 +12,7 @@ Source: Gantner et al., "Learning attribute-to-feature mappings for cold-start r
 4.3, by ridge regression.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from jaxtyping import Bool, Float64, Int
@@ -40,13 +40,12 @@ def fill_from_content(
     """
     if bool(known.all()) or not bool(known.any()):
         return values
-    pairs, num_columns = [torch.zeros(2, 0, dtype=torch.long)], 0
+    fields = []
     for name, column in features.items():
         if name != ID and not column.is_floating_point():
             item, place = (column > 0).nonzero(as_tuple=True)
-            pairs.append(torch.stack([item, num_columns + column[item, place]]))
-            num_columns += int(column.max()) + 1
-    return _fill(design_of(torch.cat(pairs, dim=1), num_columns, known), known, values)
+            fields.append((item, column[item, place], int(column.max()) + 1))
+    return _fill(design_of(fields, known), known, values)
 
 
 def held_out_from_content(
@@ -70,15 +69,21 @@ def held_out_from_content(
     return found
 
 
-def design_of(pairs: Int[Tensor, "2 pairs"], num_columns: int, known: Bool[Tensor, " items"]) -> Tensor:
+def design_of(
+    fields: Iterable[tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], int]], known: Bool[Tensor, " items"]
+) -> Tensor:
     """x of each item, sparse `[items, columns]`, with the columns of values that stand on enough known items.
 
     Args:
-        pairs: of an item and the column of a value that it has; one that stands twice counts once.
-        num_columns: how many there are.
+        fields: of each, pairs of an item and a value that it has, and how many values there are; a pair that stands
+            twice counts once.
         known: which items have a training rating.
     """
-    item, column = torch.unique(pairs, dim=1)
+    pairs, num_columns = [torch.zeros(2, 0, dtype=torch.long)], 0
+    for items, values, num_values in fields:
+        pairs.append(torch.stack([items, num_columns + values]))
+        num_columns += num_values
+    item, column = torch.unique(torch.cat(pairs, dim=1), dim=1)
     met = torch.bincount(column[known[item]], minlength=num_columns) >= _FEWEST_ITEMS
     kept = met[column]
     entries = torch.stack([item[kept], column[kept]])

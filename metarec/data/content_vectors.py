@@ -39,10 +39,8 @@ def content_vectors(
     )
     bias = torch.from_numpy(train.biases.item_bias[:, :1]) / analysis.noise_variance.sqrt()
     known = torch.from_numpy(train.num_ratings > 0)
-    starts = np.cumsum([0, *(values.num_values for values in fields)])
-    pairs = [np.zeros((2, 0), np.int64)]
-    pairs += [np.stack([v.item, start + v.value]) for v, start in zip(fields, starts[:-1], strict=True)]
-    design = design_of(torch.from_numpy(np.concatenate(pairs, axis=1)), int(starts[-1]), known)
+    pairs = [(torch.from_numpy(item), torch.from_numpy(value), num_values) for item, value, num_values in fields]
+    design = design_of(pairs, known)
     found = held_out_from_content(design, known, torch.cat([bias, analysis.vectors], dim=1))
     size = found[known].square().mean().sqrt().clamp(min=torch.finfo(found.dtype).tiny)
     return (found / size).float().numpy()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -55,9 +56,13 @@ class Histories:
         query = None if self.query is None else self.query[rows]
         return Histories(self.user[indices], offsets, self.item[rows], self.target[rows], self.observed[rows], query)
 
+    @cached_property
+    def _by_user(self) -> Int64[np.ndarray, " histories"]:
+        return np.argsort(self.user)
+
     def of_users(self, users: Int64[np.ndarray, " wanted"]) -> "Histories":
         """The histories of users, in their order: an empty one for who has none here. No user has two."""
-        order = np.argsort(self.user)
+        order = self._by_user
         place = np.searchsorted(self.user, users, sorter=order)
         known = place < len(self)
         known[known] = self.user[order[place[known]]] == users[known]

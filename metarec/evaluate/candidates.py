@@ -14,7 +14,7 @@ from torch import Tensor
 from metarec.config import Config
 from metarec.data.histories import Histories
 from metarec.errors import ConfigError
-from metarec.task import Rows, TaskBatch
+from metarec.task import Rows, TaskBatch, join_rows
 
 MOST_ROWS = 50_000
 """Query rows of a batch, so that a model's activations stay in memory."""
@@ -96,4 +96,4 @@ def _joined(query: Rows, item: Tensor, mask: Tensor) -> Rows:
         observed=torch.zeros(*mask.shape, heads, dtype=torch.bool),
         mask=mask,
     )
-    return Rows(*(torch.cat([own, other], dim=1) for own, other in zip(query, added, strict=True)))
+    return join_rows(query, added)

@@ -7,14 +7,13 @@ a running system, what their first users rated in training stands beside them.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn.functional import pad
 
 from metarec.config import Config
 from metarec.data.histories import Histories
 from metarec.data.tasks import draw_tasks, truncate_support
 from metarec.errors import ConfigError
-from metarec.task import Rows, TaskBatch
+from metarec.task import Rows, TaskBatch, join_rows
 
 
 def require_known_users(config: Config) -> None:
@@ -58,8 +57,4 @@ def with_known(tasks: TaskBatch, known: Rows) -> TaskBatch:
         rows._replace(position=torch.where(rows.mask, rows.position + later, 0))
         for rows in (tasks.support, tasks.query)
     )
-    return tasks._replace(support=Rows(*map(_side_by_side, support, known)), query=query)
-
-
-def _side_by_side(first: Tensor, second: Tensor) -> Tensor:
-    return torch.cat([first, second], dim=1)
+    return tasks._replace(support=join_rows(support, known), query=query)

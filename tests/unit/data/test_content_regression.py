@@ -68,7 +68,7 @@ def test_a_known_item_is_predicted_without_itself_and_a_new_one_from_all():
     generator = torch.Generator().manual_seed(1)
     values = torch.randn(32, 2, generator=generator, dtype=torch.float64)
     known, genre = torch.arange(32) < 30, torch.arange(32) % 5
-    design = design_of(torch.stack([torch.arange(32), genre]), 5, known)
+    design = design_of([(torch.arange(32), genre, 5)], known)
     found = held_out_from_content(design, known, values)
     new = fill_from_content(features(genre=(genre[:, None] + 1).tolist()), known, values)[30:]
     torch.testing.assert_close(found[30:], new)
@@ -84,5 +84,5 @@ def test_a_known_item_is_predicted_without_itself_and_a_new_one_from_all():
 def test_without_content_every_item_is_expected_at_the_mean():
     values = torch.tensor([[1.0], [3.0], [9.0]], dtype=torch.float64)
     known = torch.tensor([True, True, False])
-    nothing = design_of(torch.zeros(2, 0, dtype=torch.long), 0, known)
+    nothing = design_of([], known)
     assert held_out_from_content(nothing, known, values).tolist() == [[2.0]] * 3
