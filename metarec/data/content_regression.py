@@ -70,7 +70,7 @@ def held_out_from_content(
 
 
 def design_of(
-    fields: Iterable[tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], int]], known: Bool[Tensor, " items"]
+    fields: Iterable[tuple[Int[Tensor, " _"], Int[Tensor, " _"], int]], known: Bool[Tensor, " items"]
 ) -> Tensor:
     """x of each item, sparse `[items, columns]`, with the columns of values that stand on enough known items.
 
