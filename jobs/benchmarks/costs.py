@@ -1,13 +1,17 @@
 """How the benchmarks measure: time in alternating rounds, products of matrices counted, memory from its log."""
 
+import contextlib
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping
+import unittest.mock
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from metarec.algorithms.kernel import Costs, Kernel
 
 _PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "addmm_": 1, "baddbmm": 1, "baddbmm_": 1}
 """Operations that multiply matrices, and which of their arguments is the first factor."""
@@ -65,10 +69,24 @@ class CountProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def products_of(do: Callable[[], Any]) -> int:
-    """Floating-point operations that go into matrix products."""
-    with CountProducts() as counted:
+    """Floating-point operations that go into matrix products, those of the compiled kernel among them."""
+    with CountProducts() as counted, _calls_of_the_kernel() as calls:
         do()
-    return counted.operations
+    return counted.operations + sum(costs.operations for costs in calls)
+
+
+@contextlib.contextmanager
+def _calls_of_the_kernel() -> Iterator[list[Costs]]:
+    """What each call of the compiled kernel costs meanwhile."""
+    calls: list[Costs] = []
+    call = Kernel.__call__
+
+    def recorded(kernel: Kernel, numbers: Mapping[str, int], arrays: Mapping[str, torch.Tensor]) -> Costs:
+        calls.append(call(kernel, numbers, arrays))
+        return calls[-1]
+
+    with unittest.mock.patch.object(Kernel, "__call__", recorded):
+        yield calls
 
 
 def product_rate(device: torch.device, size: int = 1024) -> float:
@@ -79,15 +97,16 @@ def product_rate(device: torch.device, size: int = 1024) -> float:
 
 
 def peak_bytes(do: Callable[[], Any], device: torch.device) -> int:
-    """The most bytes that tensors made by the work hold at a time, as torch's own log of allocations has it."""
+    """The most bytes that the work holds at a time: of tensors, as torch's log has it, and of the compiled kernel."""
     do()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         do()
         return torch.cuda.max_memory_allocated(device) - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as log:
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with _calls_of_the_kernel() as calls, torch.profiler.profile(activities=cpu, profile_memory=True) as log:
         do()
     events = [event for event in log.profiler.kineto_results.events() if event.name() == "[memory]"]
     sizes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
-    return max(itertools.accumulate(sizes, initial=0))
+    return max(itertools.accumulate(sizes, initial=0)) + max((costs.bytes for costs in calls), default=0)

@@ -5,6 +5,7 @@ peers take turns in rounds and see the same tasks, and each one's gradient is co
 """
 
 import platform
+import unittest.mock
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,13 +14,16 @@ import torch
 from jobs.benchmarks.costs import peak_bytes, product_rate, products_of, seconds_in_rounds
 from jobs.benchmarks.meta_batches import make_batch, make_catalogue, make_learner
 from jobs.benchmarks.task_loops import make_loops
+from metarec.algorithms import stacked
+from metarec.algorithms.kernel import load_kernel
 from metarec.algorithms.meta_learner import MetaLearner
 from metarec.contracts import Examples, encode_examples
 from metarec.task import Catalogue, TaskBatch
 
-KERNEL, BUCKETS, PADDED, REFERENCE = "metarec", "metarec, no kernel", "vmap, padded", "learn2learn's loop"
-"""The engine; its generic way, which lifts one task over groups of like length; the same without groups; the loop that
-ratios are to."""
+KERNEL, GROUPS, BUCKETS = "metarec", "metarec, no C compiler", "metarec, no kernel"
+PADDED, REFERENCE = "vmap, padded", "learn2learn's loop"
+"""The engine; what it does on a CPU without a compiler; its generic way, which lifts one task over groups of like
+length; the same without groups; the loop that ratios are to."""
 FULL: dict[str, Any] = {
     "cases": [(32, 1), (32, 5), (256, 1), (256, 5)],
     "rounds": 5,
@@ -46,6 +50,7 @@ def measure(*, quick: bool, threads: int | None) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "lengths": make_batch(1)[1],
+        "compiled": load_kernel(torch.float32) is not None,
         "devices": {},
     }
     for device in devices:
@@ -59,7 +64,10 @@ def _case(num_tasks: int, num_steps: int, scale: dict[str, Any], device: torch.d
     """One meta-batch size and number of inner steps."""
     learner, catalogue = make_learner(num_steps).to(device), make_catalogue().to(device)
     batch = make_batch(num_tasks)[0].to(device)
-    work = {KERNEL: _turn(learner, catalogue, batch), **_generic_ways(learner, catalogue, batch)}
+    work = {KERNEL: _turn(learner, catalogue, batch)}
+    if device.type == "cpu":
+        work[GROUPS] = _without_compiler(work[KERNEL])
+    work.update(_generic_ways(learner, catalogue, batch))
     missing = {}
     for name, loop in make_loops(learner, catalogue, batch, num_steps).items():
         if isinstance(loop, str):
@@ -107,6 +115,16 @@ def _turn(learner: MetaLearner, catalogue: Catalogue, batch: TaskBatch) -> Calla
     return _from_nothing(learner, lambda: torch.autograd.backward(learner(catalogue, batch).surrogate))
 
 
+def _without_compiler(do: Callable[[], None]) -> Callable[[], None]:
+    """The same where there is none."""
+
+    def turn() -> None:
+        with unittest.mock.patch.object(stacked, "load_kernel", return_value=None):
+            do()
+
+    return turn
+
+
 def _from_nothing(learner: MetaLearner, do: Callable[[], Any]) -> Callable[[], None]:
     """The same after clearing gradients."""
 
@@ -149,7 +167,9 @@ def _memory(scale: dict[str, Any], device: torch.device) -> list[dict[str, Any]]
 
 def describe(report: dict[str, Any]) -> Iterator[str]:
     """The report as tables in Markdown."""
-    yield f"torch {report['torch']}, {report['threads']} threads, {report['machine']}; lengths: {report['lengths']}"
+    compiler = "with a C compiler" if report["compiled"] else "without a C compiler"
+    yield f"torch {report['torch']}, {report['threads']} threads, {report['machine']}, {compiler}"
+    yield f"lengths: {report['lengths']}"
     for device, found in report["devices"].items():
         yield ""
         if isinstance(found, str):

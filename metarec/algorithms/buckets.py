@@ -43,14 +43,9 @@ def bucket_tasks(mask: Bool[Tensor, "tasks rows"], *, overhead: int) -> list[Buc
     lengths = (mask * places).amax(1) if mask.shape[1] else torch.zeros_like(mask[:, :0].sum(1))
     order = lengths.argsort(stable=True)
     ordered = lengths[order].tolist()
-    ends = ends_on(mask.device, ordered, overhead)
+    ends = group_ends(ordered, overhead if mask.device.type == "cpu" else _ELSEWHERE * overhead)
     starts = [0, *ends][:-1]
     return [Bucket(order[start:end], ordered[end - 1]) for start, end in zip(starts, ends, strict=True)]
-
-
-def ends_on(device: torch.device, lengths: Sequence[int], overhead: int) -> list[int]:
-    """Where the best groups of lengths in rising order end on a device, `overhead` being that of a CPU."""
-    return group_ends(lengths, overhead if device.type == "cpu" else _ELSEWHERE * overhead)
 
 
 def group_ends(lengths: Sequence[int], overhead: int) -> list[int]:

@@ -1,13 +1,13 @@
-"""MAML on a stack of linear layers, a whole batch of tasks at once, by the kernel of `low_rank.py`.
+"""MAML on a stack of linear layers, a whole batch of tasks at once, without a task's own first layer (`low_rank.py`).
 
-The losses and their gradient are those of the inner loop lifted by vmap. Three things make them fast beside the kernel:
-the first layer meets each distinct user and item of a batch once (`stack_inputs.py`), tasks stand in groups of like
-length (`buckets.py`), and the gradient of a group is formed together with its losses (`summed_losses.py`). Where a task
-takes one step only, the kernel is that of `one_step.py` and groups are of slots with two tasks each (`slots.py`).
+The losses and their gradient are those of the inner loop lifted by vmap. The first layer meets each distinct user and
+item of a batch once (`stack_inputs.py`), and the gradient is formed together with the losses (`summed_losses.py`): on
+a CPU with a C compiler by the kernel in `kernel/`, else by operations on groups of tasks with supports of like length.
 """
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,17 +15,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metarec.algorithms.buckets import Bucket, bucket_tasks
-from metarec.algorithms.group_inputs import Group, Plan
+from metarec.algorithms.grouped_losses import Group, form_in_groups
+from metarec.algorithms.kernel import load_kernel
+from metarec.algorithms.loss_inputs import Formed, Plan
 from metarec.algorithms.objectives import Objective
-from metarec.algorithms.slots import Slots, fold_tasks
+from metarec.algorithms.packed_losses import form_packed
 from metarec.algorithms.stack_inputs import stack_inputs
 from metarec.algorithms.summed_losses import sum_losses
 from metarec.contracts import LayerStack, StackedRecommender
 from metarec.task import Catalogue, TaskBatch, select_tasks
 
-ONE_STEP_OVERHEAD, OVERHEAD = 200, 100
-"""Of a group of slots that take one step, and of a group of tasks that take several, in rows. On one thread, 32 tasks
-with 5 steps took 4 to 5 % longer with 40 and with 200 than with 100, and 256 tasks 2 % longer with 200."""
+OVERHEAD = 100
+"""Of a group of tasks, in rows. On one thread, 32 tasks with 5 steps took 4 to 5 % longer with 40 and with 200 than
+with 100, and 256 tasks 2 % longer with 200."""
 
 
 class Adaptation(NamedTuple):
@@ -60,32 +62,28 @@ def stacked_losses(
         adaptation: how its tasks adapt.
     """
     keep_freed_memory()
-    mask = batch.support.mask
-    if len(adaptation.rates) == 1:
-        groups = fold_tasks(mask, overhead=ONE_STEP_OVERHEAD)
-        total, losses = _in_groups(model, stack, catalogue, batch, adaptation=adaptation, groups=groups)
-        if total.isfinite():
-            return total, losses
-        # a bad task may have hurt the other of its slot
-        groups = fold_tasks(mask, overhead=ONE_STEP_OVERHEAD, shared=False)
-        return _in_groups(model, stack, catalogue, batch, adaptation=adaptation, groups=groups)
-    buckets = bucket_tasks(mask, overhead=OVERHEAD)
+    first = dict(model.named_parameters())[stack.layers[0][0]]
+    kernel = load_kernel(first.dtype) if first.device.type == "cpu" else None
+    if kernel is not None:
+        return _losses(model, stack, catalogue, batch, adaptation, form=functools.partial(form_packed, kernel))
+    buckets = bucket_tasks(batch.support.mask, overhead=OVERHEAD)
     order = torch.cat([bucket.tasks for bucket in buckets])
     ordered = select_tasks(batch, order)
-    total, losses = _in_groups(model, stack, catalogue, ordered, adaptation=adaptation, groups=_groups(buckets))
+    form = functools.partial(form_in_groups, _groups(buckets))
+    total, losses = _losses(model, stack, catalogue, ordered, adaptation, form=form)
     return total, losses[order.argsort()]
 
 
-def _in_groups(
+def _losses(
     model: StackedRecommender,
     stack: LayerStack,
     catalogue: Catalogue,
     batch: TaskBatch,
-    *,
     adaptation: Adaptation,
-    groups: list[Group] | list[Slots],
+    *,
+    form: Callable[..., Formed],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " tasks"]]:
-    """The same of a batch whose tasks stand in groups."""
+    """The same of a batch whose tasks stand in order, formed in one of the two ways."""
     parameters: dict[str, Tensor] = dict(model.named_parameters())
     weights, biases = ([parameters[name] for name in names] for names in zip(*stack.layers, strict=True))
     first, first_bias = weights[0], biases[0]
@@ -93,8 +91,9 @@ def _in_groups(
         first = torch.cat([first, parameters[stack.direct]])
         first_bias = torch.cat([first_bias, first_bias.new_zeros(len(first) - len(first_bias))])
     inputs = stack_inputs(model, catalogue, batch, first.dtype)
+    plan = _plan(model.bases(catalogue, batch), batch, adaptation, inputs.places)
     return sum_losses(
-        _plan(model.bases(catalogue, batch), batch, adaptation, groups=groups, places=inputs.places),
+        functools.partial(form, plan),
         adaptation.rates,
         constant_outputs=torch.addmm(first_bias, inputs.constant, first[:, inputs.constant_columns].T),
         norm=inputs.constant.square().sum(-1),
@@ -120,14 +119,12 @@ def _plan(
     bases: tuple[Float[Tensor, "tasks support heads"], Float[Tensor, "tasks query heads"]],
     batch: TaskBatch,
     adaptation: Adaptation,
-    *,
-    groups: list[Group] | list[Slots],
     places: list[Int[Tensor, "tasks rows"]],
 ) -> Plan:
     support, query, names = batch.support, batch.query, adaptation.outer.names
     support_base, query_base = bases
     return Plan(
-        groups=groups,
+        mask=support.mask,
         places=places,
         support_rest=torch.where(support.observed, support.target - support_base, 0.0),
         slope=2 * _row_weights(adaptation.inner, support.observed, support_base, adaptation.damping),

@@ -1,14 +1,25 @@
-"""The kernel for stacks of linear layers against the inner loop lifted by vmap: the same numbers, to rounding."""
+"""The kernels for stacks of linear layers against the inner loop lifted by vmap: the same numbers, to rounding."""
 
 import pytest
 import torch
 
+from metarec.algorithms import stacked
+from metarec.algorithms.kernel import load_kernel
 from metarec.task import Rows, TaskBatch
 from tests.worlds import gradients, make_batch, make_catalogue, make_learner, make_schema
 
 SUPPORTS = (5, 0, 2, 8)
 CATALOGUE = make_catalogue()
 STEPS = pytest.mark.parametrize("steps", [1, 3])
+
+
+@pytest.fixture(autouse=True, params=["in C", "in groups"])
+def way(request, monkeypatch):
+    """Both ways in which losses are formed."""
+    if request.param == "in groups":
+        monkeypatch.setattr(stacked, "load_kernel", lambda dtype: None)
+    elif load_kernel(torch.float64) is None:
+        pytest.skip("there is no C compiler")
 
 
 def item_tasks():
@@ -46,7 +57,7 @@ def shuffle_padding(batch):
     return TaskBatch(shift(batch.support), shift(batch.query), batch.task_seed)
 
 
-def assert_same(overrides, batch=None, *, num_heads=1, progress=1.0):
+def assert_same(overrides, batch=None, *, num_heads=1, progress=1.0, tolerance=1e-10):
     """Losses and the gradient of every outer parameter, with the kernel and without."""
     learner = make_learner(*overrides, schema=make_schema(num_heads))
     catalogue = make_catalogue(num_heads)
@@ -56,10 +67,10 @@ def assert_same(overrides, batch=None, *, num_heads=1, progress=1.0):
     assert learner.algorithm.batch_loss(learner.model, catalogue, batch, progress) is not None
     found, losses = gradients(learner, catalogue, batch), learner(catalogue, batch, progress).losses
     learner.model.stack = lambda: None
-    torch.testing.assert_close(losses, learner(catalogue, batch, progress).losses, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(losses, learner(catalogue, batch, progress).losses, rtol=tolerance, atol=tolerance)
     for name, expected in gradients(learner, catalogue, batch).items():
         torch.testing.assert_close(
-            found[name], expected, rtol=1e-10, atol=1e-10, msg=lambda text, n=name: f"{n}: {text}"
+            found[name], expected, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: f"{n}: {text}"
         )
 
 
@@ -127,6 +138,24 @@ def test_it_is_the_inner_loop_for_empty_supports_and_for_single_tasks(supports, 
 
 
 @STEPS
+def test_more_threads_than_tasks_and_fewer_say_the_same(steps):
+    learner, batch, threads = make_learner(f"inner.steps={steps}"), make_batch(*SUPPORTS), torch.get_num_threads()
+    try:
+        found = []
+        for number in (1, 3, 7):
+            torch.set_num_threads(number)
+            found.append(gradients(learner, CATALOGUE, batch))
+    finally:
+        torch.set_num_threads(threads)
+    for others in found[1:]:
+        torch.testing.assert_close(others, found[0], rtol=1e-12, atol=1e-12)
+
+
+def test_layers_that_fill_more_than_a_block_of_memory_are_the_inner_loop():
+    assert_same(("inner.steps=2", "inner.lr=0.0001", "model.hidden=[1100,1000]"), make_batch(3, 2), tolerance=1e-7)
+
+
+@STEPS
 def test_without_a_gradient_the_losses_are_the_same(steps):
     learner, batch = make_learner(f"inner.steps={steps}"), make_batch(*SUPPORTS)
     with torch.no_grad():
@@ -146,7 +175,7 @@ def test_the_gradient_scales_with_what_is_made_of_the_sum_and_can_be_asked_for_t
 
 @STEPS
 def test_a_bad_item_takes_out_the_tasks_that_rate_it_and_no_other(steps):
-    """The padding of other tasks must not point to it either, nor the task that shares a slot."""
+    """The padding of other tasks must not point to it either."""
     learner = make_learner("model.residual=none", f"inner.steps={steps}")
     batch = make_batch(1, 4, 2, num_query=1)
     bad = batch.support.item[1, 3]

@@ -1,4 +1,4 @@
-"""What the losses of groups of tasks are formed from, and how rows find their vectors."""
+"""What the query losses of a batch and their gradient are formed from, and how rows find their vectors."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,21 +7,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metarec.algorithms.slots import Slots
-
-
-class Group(NamedTuple):
-    """Tasks, each with its own rows: which, and how many rows hold all the real ones of their supports."""
-
-    tasks: slice
-    length: int
-
 
 class Plan(NamedTuple):
     """What the losses need and no gradient goes to.
 
     Attributes:
-        groups: all tasks, in order; slots where there is but one step.
+        mask: the real rows of each support.
         places: for each table which of its vectors a row has, support rows before query rows.
         support_rest, query_rest: what the base leaves over of the targets; 0 where not observed.
         slope: as in `Support`.
@@ -32,7 +23,7 @@ class Plan(NamedTuple):
         wants_gradient: whether anybody will ask for the gradient.
     """
 
-    groups: list[Group] | list[Slots]
+    mask: Bool[Tensor, "tasks support"]
     places: list[Int[Tensor, "tasks rows"]]
     support_rest: Float[Tensor, "tasks support heads"]
     slope: Float[Tensor, "tasks support heads"]
@@ -54,6 +45,25 @@ class Given(NamedTuple):
     weights: Sequence[Tensor]
     biases: Sequence[Tensor]
 
+    def zeros(self) -> "Given":
+        """Where a gradient adds up."""
+        parts = ([torch.zeros_like(tensor) for tensor in part] for part in self[2:])
+        return Given(torch.zeros_like(self.constant_outputs), torch.zeros_like(self.norm), *parts)
+
+
+class Formed(NamedTuple):
+    """The losses of a batch together with their gradient.
+
+    Attributes:
+        losses: each task's.
+        gradient: of their sum; whatever, where nobody will ask for it.
+        rates: the same by the rates, where they are learned.
+    """
+
+    losses: Float[Tensor, " tasks"]
+    gradient: Given
+    rates: Float[Tensor, "steps rates"] | None
+
 
 def losses_and_slopes(
     plan: Plan, tasks: slice | Int[Tensor, " group"], scores: Float[Tensor, "group query heads"]
@@ -65,7 +75,7 @@ def losses_and_slopes(
     return (values * weight[tasks]).sum((1, 2)), slopes * weight[tasks]
 
 
-def look_up(tables: Sequence[Tensor], places: Sequence[Int[Tensor, "group rows"]]) -> Float[Tensor, "group rows _"]:
+def look_up(tables: Sequence[Tensor], places: Sequence[Int[Tensor, "*rows"]]) -> Float[Tensor, "*rows _"]:
     """The vectors of rows, those of several tables side by side."""
     found = [
         table.index_select(0, place.flatten()).view(*place.shape, table.shape[1])
@@ -74,7 +84,7 @@ def look_up(tables: Sequence[Tensor], places: Sequence[Int[Tensor, "group rows"]
     return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
 
 
-def look_up_sum(tables: Sequence[Tensor], places: Sequence[Int[Tensor, "group rows"]]) -> Float[Tensor, "group rows _"]:
+def look_up_sum(tables: Sequence[Tensor], places: Sequence[Int[Tensor, "*rows"]]) -> Float[Tensor, "*rows _"]:
     """The vectors of rows, those of several tables added up."""
     first, *others = [look_up([table], [place]) for table, place in zip(tables, places, strict=True)]
     return sum(others, first)
@@ -82,14 +92,14 @@ def look_up_sum(tables: Sequence[Tensor], places: Sequence[Int[Tensor, "group ro
 
 def add_rows(
     gradient: Given,
-    places: Sequence[Int[Tensor, "group rows"]],
-    inputs: Float[Tensor, "group rows features"],
-    outputs: Float[Tensor, "group rows outputs"],
+    places: Sequence[Int[Tensor, "*rows"]],
+    inputs: Float[Tensor, "*rows features"],
+    outputs: Float[Tensor, "*rows outputs"],
 ) -> None:
     """Add the gradient by the vectors of rows to that by the tables that they were looked up in."""
     start = 0
     for table, output, place in zip(gradient.tables, gradient.outputs, places, strict=True):
         part = inputs[..., start : start + table.shape[1]]
-        table.index_add_(0, place.flatten(), part.flatten(0, 1))
-        output.index_add_(0, place.flatten(), outputs.flatten(0, 1))
+        table.index_add_(0, place.flatten(), part.flatten(0, -2))
+        output.index_add_(0, place.flatten(), outputs.flatten(0, -2))
         start += table.shape[1]
