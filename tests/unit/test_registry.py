@@ -189,7 +189,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, name, damage):
 def test_a_model_holds_nothing_to_unpickle(store, version):
     folder = bundle_of(store, version).parent.parent
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
-    assert suffixes <= {"", ".py", ".json", ".toml", ".yaml", ".txt", ".safetensors", ".typed"}
+    assert suffixes <= {"", ".py", ".c", ".h", ".json", ".toml", ".yaml", ".txt", ".safetensors", ".typed"}
     assert not list(folder.rglob("__pycache__"))
 
 
