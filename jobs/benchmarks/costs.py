@@ -81,8 +81,8 @@ def _calls_of_the_kernel() -> Iterator[list[Costs]]:
     calls: list[Costs] = []
     call = Kernel.__call__
 
-    def recorded(kernel: Kernel, numbers: Mapping[str, int], arrays: Mapping[str, torch.Tensor]) -> Costs:
-        calls.append(call(kernel, numbers, arrays))
+    def recorded(kernel: Kernel, arrays: Mapping[str, torch.Tensor], **settings: Any) -> Costs:
+        calls.append(call(kernel, arrays, **settings))
         return calls[-1]
 
     with unittest.mock.patch.object(Kernel, "__call__", recorded):

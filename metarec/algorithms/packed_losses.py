@@ -38,7 +38,7 @@ def form_packed(kernel: Kernel, plan: Plan, given: Given, rates: Float[Tensor, "
     inputs, outputs = look_up(given.tables, packed.places), look_up_sum(given.outputs, packed.places)
     layers = [*itertools.chain.from_iterable(zip(given.weights, given.biases, strict=True))]
     shared = torch.cat([tensor.flatten() for tensor in (rates.to(inputs.dtype), *layers)])
-    num_tasks, num_query, num_heads = plan.query_rest.shape
+    _, num_query, num_heads = plan.query_rest.shape
     cuts = _share_out(packed.starts, num_query)
     by = {
         "losses": torch.empty_like(given.norm),
@@ -49,19 +49,6 @@ def form_packed(kernel: Kernel, plan: Plan, given: Given, rates: Float[Tensor, "
         "by_shared": shared.new_zeros(len(cuts) - 1, len(shared)),
     }
     kernel(
-        {
-            "num_threads": len(cuts) - 1,
-            "num_tasks": num_tasks,
-            "num_query": num_query,
-            "num_heads": num_heads,
-            "num_features": inputs.shape[1],
-            "num_outputs": outputs.shape[1],
-            "num_later": len(given.weights),
-            "num_steps": len(rates),
-            "num_shared": len(shared),
-            "first_order": plan.first_order,
-            "wants_gradient": plan.wants_gradient,
-        },
         {
             "widths": _widths(given, num_heads),
             "cuts": cuts,
@@ -79,6 +66,9 @@ def form_packed(kernel: Kernel, plan: Plan, given: Given, rates: Float[Tensor, "
             "absolute": plan.absolute,
             **by,
         },
+        num_steps=len(rates),
+        first_order=plan.first_order,
+        wants_gradient=plan.wants_gradient,
     )
     sizes = [rates.numel(), *(layer.numel() for layer in layers)]
     by_rates, *by_layers = torch.split(by["by_shared"].sum(0), sizes)

@@ -62,7 +62,7 @@ def stacked_losses(
         adaptation: how its tasks adapt.
     """
     keep_freed_memory()
-    first = dict(model.named_parameters())[stack.layers[0][0]]
+    _, first = next(model.named_parameters())
     kernel = load_kernel(first.dtype) if first.device.type == "cpu" else None
     if kernel is not None:
         return _losses(model, stack, catalogue, batch, adaptation, form=functools.partial(form_packed, kernel))

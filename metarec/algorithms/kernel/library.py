@@ -22,7 +22,7 @@ from torch import Tensor
 _LOG = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("tasks.c")
 _TYPES = {torch.float32: "float", torch.float64: "double"}
-_OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC")
+_OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC")
 # fmt: off
 _NUMBERS = (
     "num_threads", "num_tasks", "num_query", "num_heads", "num_features", "num_outputs", "num_later", "num_steps",
@@ -67,13 +67,31 @@ class Kernel:
         self._function = library.sum_task_losses
         self._function.argtypes, self._function.restype = [ctypes.POINTER(_Problem)], None
 
-    def __call__(self, numbers: Mapping[str, int], arrays: Mapping[str, Tensor]) -> Costs:
+    def __call__(
+        self, arrays: Mapping[str, Tensor], *, num_steps: int, first_order: bool, wants_gradient: bool
+    ) -> Costs:
         """Do it; other Python threads run meanwhile.
 
         Args:
-            numbers: all that `problem` has but arrays.
-            arrays: in memory without gaps, but for what the call has cost.
+            arrays: all that `problem` has but what the call has cost, in memory without gaps.
+            num_steps: gradient steps.
+            first_order: take the gradients of the support loss as constants.
+            wants_gradient: fill all `by_…`.
         """
+        num_tasks, num_query, num_heads = arrays["query_rest"].shape
+        numbers = {
+            "num_threads": len(arrays["by_shared"]),
+            "num_tasks": num_tasks,
+            "num_query": num_query,
+            "num_heads": num_heads,
+            "num_features": arrays["inputs"].shape[1],
+            "num_outputs": arrays["outputs"].shape[1],
+            "num_later": len(arrays["widths"]) - 1,
+            "num_steps": num_steps,
+            "num_shared": len(arrays["shared"]),
+            "first_order": first_order,
+            "wants_gradient": wants_gradient,
+        }
         costs = torch.zeros(2, numbers["num_threads"], dtype=torch.long)
         given = {**arrays, "operations": costs[0], "bytes": costs[1]}
         assert given.keys() == set(_ARRAYS)
