@@ -103,9 +103,9 @@ class Kernel:
 
 @functools.cache
 def load_kernel(dtype: torch.dtype) -> Kernel | None:
-    """The kernel for tensors of a type on a CPU; None for types that it does not know and without a C compiler.
+    """The kernel for tensors of a type on a CPU; None for other types, and where none can be compiled and loaded.
 
-    The compiler is that of the environment variable `CC`, else `cc`; with an empty `CC` there is none.
+    The log says why. The compiler is that of the environment variable `CC`, else `cc`; an empty `CC` means none.
     """
     if dtype not in _TYPES:
         return None
@@ -119,7 +119,11 @@ def load_kernel(dtype: torch.dtype) -> Kernel | None:
             command = [*compiler, *_OPTIONS, *threads, f"-DREAL={_TYPES[dtype]}", "-o", library, str(_SOURCE)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode == 0:
-                return Kernel(ctypes.CDLL(library), dtype)
+                try:
+                    return Kernel(ctypes.CDLL(library), dtype)
+                except OSError as error:  # a temporary folder that nothing may be run from, say
+                    message = str(error)
+                    break
             message = message or done.stderr.strip().partition("\n")[0]
-    _LOG.warning("%s does not compile %s: gradient steps go through PyTorch, slower: %s", compiler, _SOURCE, message)
+    _LOG.warning("%s makes no kernel of %s: gradient steps go through PyTorch, slower: %s", compiler, _SOURCE, message)
     return None

@@ -40,6 +40,17 @@ def test_a_compiler_that_fails_is_a_warning_with_its_first_words(monkeypatch, ca
     assert record.getMessage().endswith("tasks.c: no such luck")
 
 
+def test_a_library_that_does_not_load_is_a_warning_and_no_error(monkeypatch, caplog, tmp_path):
+    compiler = tmp_path / "cc"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho no library > "$2"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    assert LOAD(torch.float32) is None
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "kernel.so" in record.getMessage()
+
+
 def test_other_numbers_than_it_knows_are_not_compiled_for(caplog):
     with caplog.at_level(logging.INFO, library.__name__):
         assert LOAD(torch.bfloat16) is None
