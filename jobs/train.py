@@ -110,7 +110,7 @@ def announce_plan(config: Config, dataset: "Dataset", cpus: float) -> None:
     device = "GPU" if config.train.use_gpu else "CPU"
     workers = f"{config.train.num_workers} workers ({device}, {cpus:g} CPUs each)" if cpus else "this process (CPU)"
     say(
-        f"plan: {config.algorithm.name} on {config.model.name}, {schedule.num_tasks:,} training {tasks} x "
+        f"plan: {config.learner_name}, {schedule.num_tasks:,} training {tasks} x "
         f"{config.outer.epochs} epochs = {schedule.num_steps:,} steps of up to {config.train.meta_batch} tasks, "
         f"on {workers}; {dataset.num_tasks('validation'):,} {tasks} to validate and "
         f"{dataset.num_tasks('test'):,} to test"
@@ -181,7 +181,7 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
     from metarec.train.journal import Journal
 
     learner = best_learner(config, dataset, folder)
-    name = f"{config.algorithm.name} on {config.model.name}"
+    name = config.learner_name
     evaluation, verdict = beside_champion(config, dataset, store, learner, name)
     figures, primary = figures_of(evaluation, name), config.evaluate.primary
     facts = {"run": config.run.name, "dataset": dataset.fingerprint, "protocol": config.protocol.name}

@@ -1,6 +1,7 @@
 """From a config to objects: the only place that knows the models and the algorithms by name."""
 
 import fnmatch
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -144,17 +145,28 @@ def build_learner(config: Config, schema: Schema) -> AnyLearner:
         ConfigError: a name is not registered, a pattern of `algorithm.adapt` or `outer.frozen` selects no parameter, or
             a combination makes no sense.
     """
+    for name in config.model.member_names:
+        _require_known("model.member_names", name, MODELS)
     members = [_build_member(own, schema) for own in member_configs(config)]
     return Committee(members) if len(members) > 1 else members[0]
 
 
 def member_configs(config: Config) -> list[Config]:
-    """The config of each member of a committee, with a seed of its own; the first has that of the run."""
-    run_seed = config.run.seed
+    """The config of each member of a committee; the seed of the first is that of the run."""
+    run_seed, settings = config.run.seed, config.model
     seeds = [
-        int(np.random.SeedSequence((run_seed, place)).generate_state(1)[0]) for place in range(1, config.model.members)
+        int(np.random.SeedSequence((run_seed, place)).generate_state(1)[0]) for place in range(1, settings.members)
     ]
-    return [with_values(config, {"run.seed": seed, "model.members": 1}) for seed in (run_seed, *seeds)]
+    alone = with_values(config, {"model.members": 1, "model.member_names": (), "model.member_leave_out": ()})
+    names = itertools.cycle(settings.member_names or (settings.name,))
+    unseen = itertools.cycle(settings.member_leave_out or ("",))
+    return [
+        with_values(
+            alone,
+            {"run.seed": seed, "model.name": name, "model.leave_out": f"{settings.leave_out} {others}".strip()},
+        )
+        for seed, name, others in zip((run_seed, *seeds), names, unseen, strict=False)
+    ]
 
 
 def _build_member(config: Config, schema: Schema) -> MetaLearner:
@@ -196,7 +208,7 @@ def _but_tables(patterns: str) -> str:
 
 def _seeing_all_fields(config: Config) -> Config:
     """For the tiny schema, of whose two fields `model.leave_out` could leave none."""
-    return with_values(config, {"model.leave_out": ""})
+    return with_values(config, {"model.leave_out": "", "model.member_leave_out": ()})
 
 
 def _build_model(config: Config, schema: Schema) -> FieldRecommender:

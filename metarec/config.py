@@ -272,6 +272,11 @@ class ModelConfig:
     """With a user's bias: how many ratings at the mean are added before a user's bias is believed."""
     members: int = 1
     """Above 1 a committee: so many learners that differ in where they start, and the mean of what they predict."""
+    member_names: tuple[str, ...] = ()
+    """Of a committee: the recommender of each member, in place of `name`; with fewer entries than members they start
+    again from the first. Members that are unlike each other err in different places."""
+    member_leave_out: tuple[str, ...] = ()
+    """Of a committee: what each member does not see, beside `leave_out`; entries as in `member_names`."""
 
     def __post_init__(self) -> None:
         for name in ("embedding_width", "num_blocks", "num_attention_heads", "members"):
@@ -281,9 +286,13 @@ class ModelConfig:
             _require(widths_are_positive, f"model.{name}", list(getattr(self, name)), "use widths of 1 or more")
         for name in ("context_width", "warm_start_rank"):
             _require(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "use 0 or more")
-        for pattern in self.leave_out.split():
-            sided = pattern.startswith(("user.", "item."))
-            _require(sided, "model.leave_out", pattern, "say whose field it is, as in item.id or user.zip")
+        for name, patterns in (("leave_out", self.leave_out), ("member_leave_out", " ".join(self.member_leave_out))):
+            for pattern in patterns.split():
+                sided = pattern.startswith(("user.", "item."))
+                _require(sided, f"model.{name}", pattern, "say whose field it is, as in item.id or user.zip")
+        for name in ("member_names", "member_leave_out"):
+            fewest, expected = len(getattr(self, name)), f"use 1 for each entry of model.{name} at least"
+            _require(self.members >= fewest, "model.members", self.members, expected)
         _require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "use a share of 0 or more and below 1")
         _require(len(self.interactions) > 0, "model.interactions", [], "name the maps of at least one layer")
         weights_are_positive = all(weight > 0 for weight in self.head_weights)
@@ -621,6 +630,11 @@ class Config:
         """The name of the dataset in paths and in the registry: `synthetic`, `ml-100k`, `ml-1m`, or the folder's."""
         names = {"synthetic": "synthetic", "movielens-100k": "ml-100k", "movielens-1m": "ml-1m"}
         return names.get(self.data.source) or Path(self.data.path).name or "tables"
+
+    @property
+    def learner_name(self) -> str:
+        """What the learner is called in tables: the algorithm on the recommender, or on those of a committee."""
+        return f"{self.algorithm.name} on {' + '.join(dict.fromkeys(self.model.member_names or (self.model.name,)))}"
 
     @property
     def model_name(self) -> str:

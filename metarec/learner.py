@@ -22,8 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metarec.algorithms.all_items import score_items
-from metarec.algorithms.committee import AnyLearner
-from metarec.algorithms.increments import why_ratings_are_needed
+from metarec.algorithms.committee import AnyLearner, why_a_learner_needs_ratings
 from metarec.build import build_learner
 from metarec.config import Config, config_from_dict, config_to_dict
 from metarec.contracts import RunningState, State
@@ -196,11 +195,11 @@ class Learner:
         Raises:
             RequestError: the algorithm or the recommender needs the ratings themselves.
         """
-        reason = why_ratings_are_needed(self.module.model, self.module.algorithm)
+        reason = why_a_learner_needs_ratings(self.module)
         if reason is not None:
-            names = f"{self.config.algorithm.name} on {self.config.model.name}"
             raise RequestError(
-                f"{names} cannot go on without the earlier ratings: {reason}; use adapt, which keeps them"
+                f"{self.config.learner_name} cannot go on without the earlier ratings: {reason}; "
+                "use adapt, which keeps them"
             )
 
     def candidates(self, items: Sequence[str] | None = None) -> Int[Tensor, " items"]:

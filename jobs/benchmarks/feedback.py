@@ -15,7 +15,7 @@ from torch import Tensor
 from jobs import command
 from jobs.benchmarks.trainings import SMALL, learner_here
 from jobs.command import say
-from metarec.algorithms.increments import why_ratings_are_needed
+from metarec.algorithms.committee import why_a_learner_needs_ratings
 from metarec.build import ALGORITHMS
 from metarec.config import Config, load_config
 from metarec.task import Rows, TaskBatch
@@ -64,7 +64,7 @@ def _case(learner: "Learner", dataset: "Dataset", num_draws: int) -> dict[str, A
     """Means over users and draws; a reason in place of them where the ratings are needed."""
     from metarec.data.tasks import draw_tasks
 
-    reason = why_ratings_are_needed(learner.module.model, learner.module.algorithm)
+    reason = why_a_learner_needs_ratings(learner.module)
     if reason is not None:
         return {"refused": reason}
     histories, figures = dataset.histories("test"), []

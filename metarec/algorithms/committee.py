@@ -1,10 +1,13 @@
-"""A committee: learners alike but for where their weights start, whose predictions are averaged.
+"""A committee: learners of one algorithm whose predictions are averaged.
 
-What members of different starts get wrong differs in part, and the mean of m of them has only 1/m of the variance of
-that part. Each is trained for its own loss and adapts by itself, for m times the cost.
+They differ in where their weights start, and where it is wanted in their recommender and in the fields that they see.
+What they get wrong differs in part, more so the less they are alike, and the mean of m of them has only 1/m of the
+variance of that part. Each is trained for its own loss and adapts by itself, for m times the cost.
 
 Hansen, Salamon: "Neural Network Ensembles" (PAMI 1990); with the mean over independent trainings: Lakshminarayanan,
-Pritzel, Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles" (NeurIPS 2017).
+Pritzel, Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles" (NeurIPS 2017); members
+that see different fields: Ho, "The Random Subspace Method for Constructing Decision Forests" (PAMI 1998), here with
+fields that a person chose.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from metarec.algorithms.increments import why_ratings_are_needed
 from metarec.algorithms.meta_learner import MetaLearner, MetaOutput
 from metarec.contracts import Algorithm, Recommender, RunningState, State
 from metarec.task import Catalogue, Rows, TaskBatch
@@ -22,7 +26,7 @@ class Committee(nn.Module):
     """Several meta-learners as one; what it does is what `MetaLearner` does.
 
     Args:
-        members: at least two, of the same config but for its seed.
+        members: at least two, of configs that differ in seed, recommender and fields alone.
     """
 
     def __init__(self, members: Iterable[MetaLearner]) -> None:
@@ -99,7 +103,13 @@ AnyLearner = MetaLearner | Committee
 
 def members_of(learner: AnyLearner) -> Sequence[MetaLearner]:
     """The learners that are trained: itself, or the members of a committee."""
-    return learner.members if isinstance(learner, Committee) else [learner]
+    return list(learner.members) if isinstance(learner, Committee) else [learner]
+
+
+def why_a_learner_needs_ratings(learner: AnyLearner) -> str | None:
+    """Why a task can not go on without its earlier ratings with one of the members; None where it can with all."""
+    reasons = [why_ratings_are_needed(member.model, member.algorithm) for member in members_of(learner)]
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def mean_over(values: Iterable[Tensor]) -> Tensor:

@@ -127,7 +127,7 @@ def starting_point(
     members = zip(members_of(learner), member_configs(config), strict=True)
     starts = [start for member, own in members if (start := warm_start(member, own, catalogue, training))]
     held_out = with_held_out_biases(catalogue, training)
-    if starts and learner.model.adds_item_fields:
+    if starts and any(member.model.adds_item_fields for member in members_of(learner)):
         held_out = with_held_out_vectors(held_out, training, starts)
     return learner, held_out
 

@@ -23,7 +23,7 @@ VARIANTS = {
     **{name: (f"algorithm.name={name}",) for name in ALGORITHMS},
     "first": ("algorithm.first_order=true",),
     "rows_of_tables": ("algorithm.adapt=* encoder.items.*",),
-    "committee": ("model.members=2", "model.name=mf", "algorithm.name=alpaca"),
+    "committee": ("model.members=2", "model.member_names=['mf', 'melu']", "algorithm.name=alpaca"),
     "fixed_rates": ("inner.learned=false", "outer.loss=absolute"),
 }
 

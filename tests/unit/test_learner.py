@@ -217,7 +217,11 @@ def test_weights_of_another_config_are_refused(learner):
 
 @pytest.mark.parametrize(
     ("settings", "is_exact"),
-    [(("algorithm.name=maml",), False), (("algorithm.name=alpaca", "model.name=mf", "model.residual=item"), True)],
+    [
+        (("algorithm.name=maml",), False),
+        (("algorithm.name=alpaca", "model.name=mf", "model.residual=item"), True),
+        (("algorithm.name=alpaca", "model.member_names=['mf', 'melu']", "model.residual=item"), True),
+    ],
 )
 def test_a_committee_is_served_as_a_learner_is(settings, is_exact):
     learner = tiny_learner(*settings, "model.members=2")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarec.algorithms.all_items import score_items
-from metarec.algorithms.committee import Committee
+from metarec.algorithms.committee import Committee, why_a_learner_needs_ratings
 from metarec.build import build_learner, member_configs
 from metarec.config import load_config
 from metarec.errors import ConfigError
@@ -17,6 +17,12 @@ COMBINATIONS = {
     "maml on melu": ("algorithm.name=maml", "model.name=melu"),
     "ridge on mf": ("algorithm.name=ridge", "model.name=mf", "model.residual=item"),
     "alpaca on mf": ("algorithm.name=alpaca", "model.name=mf", "model.residual=item"),
+    "alpaca on unlike members": (
+        "algorithm.name=alpaca",
+        "model.residual=item",
+        "model.member_names=['mf', 'melu']",
+        "model.member_leave_out=['user.*', 'item.id', '']",
+    ),
 }
 EACH = pytest.mark.parametrize("settings", COMBINATIONS.values(), ids=COMBINATIONS)
 
@@ -95,3 +101,49 @@ def test_the_first_member_is_the_learner_of_one_and_others_start_elsewhere():
     assert len(seeds) == 6
     with pytest.raises(ConfigError, match=r"^model\.members is 0; use 1 or more"):
         load_config(None, ["model.members=0"])
+
+
+def test_each_member_has_its_own_recommender_and_sees_what_its_entry_leaves_in():
+    settings = [
+        "model.members=3",
+        "model.member_names=['mf', 'linear']",
+        "model.leave_out=user.zip",
+        "model.member_leave_out=['item.id', 'user.*', '']",
+    ]
+    config = load_config(None, settings)
+    assert config.learner_name == "maml on mf + linear"
+    assert [(own.model.name, own.model.leave_out) for own in member_configs(config)] == [
+        ("mf", "user.zip item.id"),
+        ("linear", "user.zip user.*"),
+        ("mf", "user.zip"),
+    ]
+    committee, batch = make_learner("model.members=2", "model.member_leave_out=['', 'item.*']"), make_batch(4, 0, 2)
+    other = {name: values.flip(0) for name, values in CATALOGUE.item_features.items()}
+    changed = CATALOGUE._replace(item_features=other)
+    unlike = [
+        not member.predict(changed, batch).equal(member.predict(CATALOGUE, batch)) for member in committee.members
+    ]
+    assert unlike == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["model.member_leave_out=['item.id', 'user.zip']"],
+            r"^model\.members is 1; use 1 for each entry of model\.me",
+        ),
+        (["model.members=2", "model.member_leave_out=['id']"], r"^model\.member_leave_out is 'id'; say whose field"),
+        (["model.members=2", "model.member_names=['mf', 'mff']"], r"^model\.member_names is 'mff'; use one of melu, "),
+    ],
+)
+def test_entries_that_no_member_has_or_that_name_nothing_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build_learner(load_config(None, settings), make_schema())
+
+
+def test_a_committee_needs_the_ratings_where_one_member_does():
+    settings = ("algorithm.name=alpaca", "model.members=2")
+    assert why_a_learner_needs_ratings(make_learner(*settings, "model.name=mf")) is None
+    reason = why_a_learner_needs_ratings(make_learner(*settings, "model.member_names=['mf', 'transformer']"))
+    assert reason == "the recommender looks at the ratings whenever it scores an item"
