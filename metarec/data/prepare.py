@@ -38,6 +38,8 @@ from metarec.schema import FORMAT_VERSION, SPLITS, Schema, Split
 ROWS_PER_BUCKET = 500_000
 """About so many ratings are grouped at once."""
 MAX_BUCKETS = 256
+REVISION = 2
+"""Raised with each change of what the same ratings and settings come to, so that datasets of before are made anew."""
 _SCRATCH = "scratch-"
 Progress = Callable[[str], None]
 
@@ -264,7 +266,12 @@ def _uri(config: Config, fingerprint: str) -> str:
 
 
 def _fingerprint(config: Config, source: Source) -> str:
-    content = {"format": FORMAT_VERSION, "source": source.content_hash(), "config": _shaping_tables(config)}
+    content = {
+        "format": FORMAT_VERSION,
+        "revision": REVISION,
+        "source": source.content_hash(),
+        "config": _shaping_tables(config),
+    }
     if config.protocol.split:
         content["split"] = hash_split(split_uri(config))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

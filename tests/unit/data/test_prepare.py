@@ -12,7 +12,7 @@ from metarec.config import Config, with_values
 from metarec.data import stages
 from metarec.data.audit import audit
 from metarec.data.dataset import open_dataset
-from metarec.data.prepare import dataset_uri, prepare
+from metarec.data.prepare import REVISION, dataset_uri, prepare
 from metarec.data.quarantine import DUPLICATE, TOO_FEW
 from metarec.data.stages import bucket_of
 from metarec.errors import DataError
@@ -268,6 +268,16 @@ def test_what_is_prepared_is_opened_again_and_not_made_again(tmp_path):
     first = prepare(config, progress=silent)
     assert prepare(config, progress=lines.append) == first
     assert lines == [f"dataset synthetic is prepared already: {first.uri}"]
+
+
+def test_what_an_earlier_revision_of_the_code_prepared_is_left_alone_and_made_anew(tmp_path, monkeypatch):
+    config, lines = synthetic(tmp_path), []
+    before = prepare(config, progress=silent)
+    monkeypatch.setattr("metarec.data.prepare.REVISION", REVISION + 1)
+    after = prepare(config, progress=lines.append)
+    assert after.uri != before.uri
+    assert not any("is prepared already" in line for line in lines)
+    assert content(open_dataset(before.uri)) == content(after)
 
 
 def test_an_interrupted_preparation_is_made_again(tmp_path):
