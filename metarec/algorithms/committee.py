@@ -37,7 +37,7 @@ class Committee(nn.Module):
 
     @property
     def model(self) -> Recommender:
-        """The first member's recommender, for what all of them have in common."""
+        """The first member's recommender; that of others may be another."""
         return self.members[0].model
 
     @property
