@@ -54,7 +54,7 @@ def work(config: Config, folder: RunFolder) -> str:
     from metarec.data.sources import check_source
     from metarec.evaluate.candidates import require_candidates_for_lists
     from metarec.evaluate.known_ratings import require_known_users
-    from metarec.tracking import Delivery, open_store, sampled_machine, start_run
+    from metarec.tracking import Delivery, open_store, sampled_machine, track
 
     check_combination(config)
     require_candidates_for_lists(config)
@@ -66,6 +66,7 @@ def work(config: Config, folder: RunFolder) -> str:
         from metarec.data.prepare import prepare
         from metarec.train.preflight import check_shared
         from metarec.train.room import check_free_to_train, check_resources
+        from metarec.train.worker import checkpoints_of
 
         cpus = check_resources(config)
         check_free_to_train(config, cpus)
@@ -73,8 +74,8 @@ def work(config: Config, folder: RunFolder) -> str:
         dataset = prepare(config, progress=say)
         require_candidates_for_lists(config, len(dataset.item_ids()))
         announce_plan(config, dataset, cpus)
-        with keeping_status(folder), start_run(store, config.run.name, config, known_run(config, folder)) as tracked:
-            folder.update_state(mlflow_run_id=tracked.run_id)
+        noted = checkpoints_of(config, folder).tracking_run_id()
+        with keeping_status(folder), track(store, folder, config, noted) as tracked:
             tracked.log_dataset(dataset.manifest)
             with Delivery(outboxes_of(store, tracked, folder), say=say), sampled_machine(folder.machine_journal):
                 train(config, dataset, folder)
@@ -85,14 +86,6 @@ def work(config: Config, folder: RunFolder) -> str:
                     raise TrackingError(f"{error}; training is done and kept: go on with {again}") from error
     folder.update_state(status="finished", summary=summary)
     return summary
-
-
-def known_run(config: Config, folder: RunFolder) -> str | None:
-    """The MLflow run to go on with, from the run's folder or else from its newest checkpoint; None = a new one."""
-    from metarec.train.worker import checkpoints_of
-
-    known: str | None = folder.read_state().get("mlflow_run_id")
-    return known or checkpoints_of(config, folder).tracking_run_id()
 
 
 def outboxes_of(store: "Store", tracked: "Run", folder: RunFolder) -> list["Outbox"]:

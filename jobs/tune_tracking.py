@@ -40,13 +40,10 @@ class SearchTracking:
 
     def __enter__(self) -> "SearchTracking":
         """Start the parent run, or go on with it."""
-        from metarec.tracking import start_run
+        from metarec.tracking import track
 
-        state = self._folder.read_state()
-        self._parent = start_run(
-            self._store, self._config.run.name, self._config, state.get("mlflow_run_id"), {"metarec.kind": "search"}
-        )
-        self._folder.update_state(mlflow_run_id=self._parent.run_id, status="running")
+        self._parent = track(self._store, self._folder, self._config, tags={"metarec.kind": "search"})
+        self._folder.update_state(status="running")
         self._parent.log_dataset(self._dataset.manifest)
         self._told = {trial.number for trial in self._records.all() if trial.result}
         return self
@@ -117,14 +114,12 @@ class SearchTracking:
 
     def _start(self, trial: "Trial") -> "Run":
         from metarec.search.trials import trial_config, trial_folder
-        from metarec.tracking import start_run
+        from metarec.tracking import track
 
         folder = trial_folder(self._config, trial.number)
         config = trial_config(self._config, trial.number, trial.values)
         tags = {PARENT: self._parent.run_id, "metarec.kind": "trial"}
-        run = start_run(self._store, config.run.name, config, folder.read_state().get("mlflow_run_id"), tags)
-        folder.update_state(mlflow_run_id=run.run_id)
-        return run
+        return track(self._store, folder, config, tags=tags)
 
     def _sentence(self, trial: "Trial", ended: int) -> str:
         from metarec.search.outcome import text_of

@@ -24,9 +24,12 @@ from metarec.tracking.outbox import as_metrics
 from metarec.tracking.provenance import provenance
 from metarec.tracking.store import Store, shown, talking_to
 from metarec.train.journal import JournalLine
+from metarec.train.run import RunFolder
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
+_IDENTITY = "metarec.identity"
+"""The tag by which a run is found again whose id nobody noted."""
 _MAX_PARAM_LENGTH = 6000
 _MAX_TAG_LENGTH = 8000
 _MAX_DIGEST_LENGTH = 36
@@ -110,7 +113,13 @@ class Run:
 
 
 def start_run(
-    store: Store, name: str, config: Config, resume_run_id: str | None = None, tags: Mapping[str, object] | None = None
+    store: Store,
+    name: str,
+    config: Config,
+    *,
+    resume_run_id: str | None = None,
+    identity: str | None = None,
+    tags: Mapping[str, object] | None = None,
 ) -> Run:
     """Start an MLflow run, or go on with one, and log its config: each setting a param under its own name.
 
@@ -122,21 +131,59 @@ def start_run(
         name: the run's name.
         config: the settings in force.
         resume_run_id: the run to go on with.
+        identity: what tells the work from all other. A start that was killed before it could note the id of the run
+            that it had made left a run of this identity, which is gone on with.
         tags: further tags.
 
     Raises:
         TrackingError: the run to go on with is not there, or the store refuses.
     """
     with talking_to(store.uri):
-        if resume_run_id is None:
-            run_id = store.client.create_run(store.experiment_id, run_name=name).info.run_id
-        else:
-            run_id = _reopen(store, resume_run_id)
-        run = Run(store, run_id, name)
+        known = resume_run_id or _made_for(store, identity)
+        run = Run(store, _reopen(store, known) if known else _make(store, name, identity), name)
         run.set_tags({**provenance(), **(tags or {})})
         _log_params(run, config)
     run.log_artifact_bytes("config.toml", to_toml(config).encode())
     return run
+
+
+def track(
+    store: Store,
+    folder: RunFolder,
+    config: Config,
+    noted: str | None = None,
+    *,
+    tags: Mapping[str, object] | None = None,
+) -> Run:
+    """The run in MLflow of a run's folder, which keeps its id: started, or gone on with.
+
+    Args:
+        store: where the run is kept.
+        folder: of the run.
+        config: the settings in force.
+        noted: the id to go on with where the folder has none, such as a checkpoint's.
+        tags: further tags.
+
+    Raises:
+        TrackingError: the run to go on with is not there, or the store refuses.
+    """
+    known = folder.read_state().get("mlflow_run_id") or noted
+    run = start_run(store, config.run.name, config, resume_run_id=known, identity=folder.identity(), tags=tags)
+    folder.update_state(mlflow_run_id=run.run_id)
+    return run
+
+
+def _make(store: Store, name: str, identity: str | None) -> str:
+    tags = {} if identity is None else {_IDENTITY: identity}
+    return str(store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id)
+
+
+def _made_for(store: Store, identity: str | None) -> str | None:
+    """The run that was made for some work, or None."""
+    if identity is None:
+        return None
+    found = store.client.search_runs([store.experiment_id], f"tags.`{_IDENTITY}` = '{identity}'", max_results=1)
+    return str(found[0].info.run_id) if found else None
 
 
 def find_run(client: MlflowClient, run_id: str) -> MlflowRun | None:

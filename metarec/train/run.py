@@ -88,6 +88,14 @@ class RunFolder:
         """What is known of the run between one start and the next."""
         return storage.join(self.uri, "run.json")
 
+    def identity(self) -> str:
+        """What tells this run from all others, those of its name too; kept before anybody makes use of it."""
+        known: str | None = self.read_state().get("identity")
+        if known is None:
+            known = uuid.uuid4().hex
+            self.update_state(identity=known)
+        return known
+
     def read_state(self) -> dict[str, Any]:
         """The facts that `update_state` wrote; none for a new run."""
         if not storage.exists(self.state):

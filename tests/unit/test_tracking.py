@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 
 from metarec.config import load_config
 from metarec.errors import ConfigError, TrackingError
-from metarec.tracking import connect, open_store, sampled_machine, start_run, store_uri
+from metarec.tracking import connect, open_store, sampled_machine, start_run, store_uri, track
 from metarec.train.journal import read_journal
+from metarec.train.run import RunFolder
 from tests.tracking_server import Gate
 
 # MLflow's own use of sqlalchemy
@@ -214,6 +215,36 @@ def test_a_deleted_run_cannot_be_resumed(store, config):
     store.client.delete_run(run.run_id)
     with pytest.raises(TrackingError, match=r"was deleted from sqlite.*choose another run\.name"):
         start_run(store, "a", config, resume_run_id=run.run_id)
+
+
+def test_a_folder_goes_on_with_the_run_it_knows_or_else_with_one_that_was_noted_or_made_for_it(
+    store, config, tmp_path, monkeypatch
+):
+    folder = RunFolder(str(tmp_path))
+    noted = start_run(store, "a", config)
+    assert track(store, folder, config, noted.run_id).run_id == noted.run_id
+    assert track(store, folder, config, "0123").run_id == noted.run_id
+    cut = RunFolder(str(tmp_path / "cut"))
+    with monkeypatch.context() as killed:
+        killed.setattr("metarec.tracking.run.Run.set_tags", stop)
+        with pytest.raises(SystemExit):
+            track(store, cut, config)
+    assert "mlflow_run_id" not in cut.read_state()
+    resumed = track(store, cut, config)
+    assert (
+        [run.info.run_id for run in named_alike(store, cut)] == [resumed.run_id] == [track(store, cut, config).run_id]
+    )
+    other = track(store, RunFolder(str(tmp_path / "other")), config)
+    assert len({noted.run_id, resumed.run_id, other.run_id}) == 3
+
+
+def stop(*arguments):
+    """What a kill does as soon as the run is made."""
+    raise SystemExit
+
+
+def named_alike(store, folder):
+    return store.client.search_runs([store.experiment_id], f"tags.`metarec.identity` = '{folder.identity()}'")
 
 
 def test_the_dataset_of_a_run_is_recorded_with_its_manifest(store, config):
