@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from metarec.evaluate.evaluation import Evaluation
     from metarec.evaluate.gate import Verdict
     from metarec.evaluate.protocol import Predict
-    from metarec.learner import Learner
+    from metarec.serving.learner import Learner
 
 OWN_TABLES = ("run", "evaluate", "train", "output", "tracking", "registry")
 """What a job says of itself; everything else is the model's."""

@@ -16,8 +16,8 @@ from metarec.config import Config
 from metarec.errors import RequestError
 
 if TYPE_CHECKING:
-    from metarec.learner import AdaptedUser, Learner, Recommendation
-    from metarec.users_table import UsersTable
+    from metarec.serving.learner import AdaptedUser, Learner, Recommendation
+    from metarec.serving.users_table import UsersTable
 
 REASONS = 3
 """Contributions that `--explain` shows of each recommended item."""
@@ -95,8 +95,8 @@ def serve_one(config: Config, arguments: argparse.Namespace) -> None:
 
 def serve_table(config: Config, arguments: argparse.Namespace) -> None:
     """Write the k best items for each user of a table."""
-    from metarec.bulk import check_request, recommend_to_table
-    from metarec.users_table import read_users
+    from metarec.serving.bulk import check_request, recommend_to_table
+    from metarec.serving.users_table import read_users
 
     learner = _pull(arguments.model, config)
     among = _allowed(learner, arguments) or learner.item_ids
@@ -112,7 +112,7 @@ def serve_table(config: Config, arguments: argparse.Namespace) -> None:
 
 def ask(config: Config, arguments: argparse.Namespace) -> None:
     """Print the items to ask a new user about."""
-    from metarec.onboarding import choose_questions
+    from metarec.serving.onboarding import choose_questions
 
     learner = _pull(arguments.model, config)
     chosen = choose_questions(learner, arguments.ask, by=arguments.by)
@@ -165,7 +165,7 @@ def _reason(item: str, title: str, rating: float, change: float) -> str:
 
 def _allowed(learner: "Learner", arguments: argparse.Namespace) -> Sequence[str] | None:
     """The items that the lists allow, or None where there are no lists; unknown ids are reported."""
-    from metarec.item_filters import allowed_items, read_ids
+    from metarec.serving.item_filters import allowed_items, read_ids
 
     if arguments.allow is None and arguments.deny is None:
         return None

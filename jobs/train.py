@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from metarec.evaluate.evaluation import Evaluation
     from metarec.evaluate.gate import Verdict
     from metarec.evaluate.protocol import Predict
-    from metarec.learner import Learner
     from metarec.registry import Figure, Version
+    from metarec.serving.learner import Learner
     from metarec.tracking import Outbox, Run, Store
     from metarec.train.launch import Watch
 
@@ -249,8 +249,8 @@ def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Lear
     from metarec.build import build_learner
     from metarec.data.dataset import read_part
     from metarec.data.item_statistics import item_statistics
-    from metarec.learner import Learner
-    from metarec.onboarding import STATISTICS
+    from metarec.serving.learner import Learner
+    from metarec.serving.onboarding import STATISTICS
     from metarec.train.worker import checkpoints_of
 
     module = build_learner(config, dataset.schema)

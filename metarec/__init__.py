@@ -9,7 +9,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from metarec.learner import Learner
+    from metarec.serving.learner import Learner
 
 __all__ = ["pull"]
 

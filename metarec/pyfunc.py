@@ -11,8 +11,8 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from metarec import storage
-from metarec.learner import BUNDLE, Learner
-from metarec.many_users import recommend_to_all
+from metarec.serving.learner import BUNDLE, Learner
+from metarec.serving.many_users import recommend_to_all
 
 
 class MetarecModel(PythonModel):

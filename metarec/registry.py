@@ -28,7 +28,7 @@ from mlflow.types.schema import Array
 from metarec import storage
 from metarec.config import Config, to_toml
 from metarec.errors import RegistryError, StorageError
-from metarec.learner import BUNDLE, Learner
+from metarec.serving.learner import BUNDLE, Learner
 from metarec.tracking import Run, Store, connect, find_run, store_uri, talking_to
 
 CANDIDATE, CHAMPION = "candidate", "champion"

@@ -22,7 +22,7 @@ from metarec.task import Rows, TaskBatch
 
 if TYPE_CHECKING:
     from metarec.data.dataset import Dataset
-    from metarec.learner import Learner
+    from metarec.serving.learner import Learner
 
 RESIDUALS = ("bias", "item")
 """With and without the user's own bias in the base, which changes with every rating."""

@@ -20,8 +20,8 @@ from metarec.config import Config, load_config
 
 if TYPE_CHECKING:
     from metarec.data.histories import Histories
-    from metarec.learner import Learner
-    from metarec.onboarding import Choice
+    from metarec.serving.learner import Learner
+    from metarec.serving.onboarding import Choice
 
 MODELS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "alpaca on mf": ("jobs/configs/movielens-100k.toml", ()),
@@ -71,7 +71,7 @@ def _measure(config: Config, num_draws: int) -> dict[str, Any]:
 
 def orders_of(learner: "Learner") -> dict[str, Int64[np.ndarray, " items"]]:
     """The items with a training rating in the order in which each choice asks about them."""
-    from metarec.onboarding import STATISTICS, choose_questions
+    from metarec.serving.onboarding import STATISTICS, choose_questions
 
     count = np.asarray(learner.facts[STATISTICS]["num_ratings"])
     popular = np.argsort(-count, kind="stable")[: int((count > 0).sum())]

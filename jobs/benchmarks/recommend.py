@@ -18,9 +18,9 @@ from jobs.benchmarks.costs import product_rate, products_of, seconds_in_rounds
 from jobs.benchmarks.served_table import describe_table, serve_table
 from metarec.build import build_learner
 from metarec.config import load_config
-from metarec.learner import Learner
-from metarec.many_users import recommend_to_all
 from metarec.schema import RATING, FeatureField, Head, Schema
+from metarec.serving.learner import Learner
+from metarec.serving.many_users import recommend_to_all
 from metarec.task import Catalogue
 
 CASES: dict[str, tuple[str, ...]] = {

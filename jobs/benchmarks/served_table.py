@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
-    from metarec.learner import Learner
+    from metarec.serving.learner import Learner
 
 NUM_FIRST = 8
 """Users of the table that has nothing but the start in it."""
@@ -53,8 +53,8 @@ def serve_table(learner: "Learner", users: Users) -> dict[str, Any]:
 
 def _served(learner: "Learner", users: Users, folder: Path, name: str) -> dict[str, Any]:
     """The seconds of one table, whose recommendations must be complete."""
-    from metarec.bulk import recommend_to_table
-    from metarec.users_table import read_users
+    from metarec.serving.bulk import recommend_to_table
+    from metarec.serving.users_table import read_users
 
     columns = learner.config.tables
     whose = [str(user) for user, own in enumerate(users) for _ in own]

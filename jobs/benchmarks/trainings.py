@@ -19,7 +19,7 @@ from metarec.train.run import FREE_TO_CHANGE, locked, open_run
 
 if TYPE_CHECKING:
     from metarec.data.dataset import Dataset
-    from metarec.learner import Learner
+    from metarec.serving.learner import Learner
 
 
 SMALL = (

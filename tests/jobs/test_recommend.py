@@ -15,9 +15,9 @@ from metarec import storage
 from metarec.build import build_learner
 from metarec.config import load_config
 from metarec.errors import RegistryError, RequestError
-from metarec.learner import Learner
-from metarec.onboarding import STATISTICS
 from metarec.schema import FeatureField, Schema
+from metarec.serving.learner import Learner
+from metarec.serving.onboarding import STATISTICS
 from metarec.task import Catalogue
 
 ROOT = Path(__file__).parents[2]

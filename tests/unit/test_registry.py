@@ -215,7 +215,7 @@ def test_its_requirements_are_pinned_and_metarec_travels_with_it(store, version)
     requirements = (folder / "requirements.txt").read_text().split()
     assert all("==" in line and "+" not in line for line in requirements)
     assert {line.split("==")[0] for line in requirements} >= {"mlflow", "torch", "safetensors", "pyarrow", "tomli-w"}
-    assert (folder / "code" / "metarec" / "learner.py").exists()
+    assert (folder / "code" / "metarec" / "serving" / "learner.py").exists()
 
 
 AUDITED = """
@@ -256,10 +256,10 @@ mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/tiny@candidate")
 example = model.predict(model.input_example, params={"k": 2})
 users = pandas.DataFrame({"support_items": [["7", "13"], []], "support_ratings": [[5.0, 2.0], []]})
-import metarec.learner
+import metarec.serving.learner
 best = model.predict(users, params={"k": 3}).to_dict("list")
 ours = [module.__file__ for name, module in sys.modules.items() if name.startswith("metarec") and module.__file__]
-print(json.dumps([metarec.learner.__file__, len(example["items"][0]), best, ours]))
+print(json.dumps([metarec.serving.learner.__file__, len(example["items"][0]), best, ours]))
 """
 
 

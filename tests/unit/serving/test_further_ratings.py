@@ -7,8 +7,8 @@ from test_learner import ITEMS, tiny_learner
 from metarec.build import build_learner
 from metarec.config import load_config
 from metarec.errors import RequestError
-from metarec.learner import Learner
 from metarec.schema import FeatureField, Head, Schema
+from metarec.serving.learner import Learner
 from metarec.task import Catalogue
 
 COMBINATIONS = {

@@ -33,7 +33,7 @@ from torch import Tensor
 from metarec.algorithms.all_items import score_items
 from metarec.algorithms.inner_loop import StepwiseAlgorithm
 from metarec.errors import RequestError
-from metarec.learner import Learner
+from metarec.serving.learner import Learner
 
 Choice = Literal["variance", "evidence", "gradient"]
 STATISTICS = "item_ratings"

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from test_learner import ITEMS, tiny_learner
 
-from metarec.bulk import COLUMNS, check_request, recommend_to_table
 from metarec.errors import RequestError, StorageError
+from metarec.serving.bulk import COLUMNS, check_request, recommend_to_table
 
 NUM_USERS = 30
 

@@ -8,7 +8,7 @@ from test_learner import tiny_learner
 from metarec.config import TablesConfig
 from metarec.errors import DataError, RequestError
 from metarec.schema import Head
-from metarec.users_table import read_users
+from metarec.serving.users_table import read_users
 
 COLUMNS = TablesConfig()
 

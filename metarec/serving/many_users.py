@@ -10,8 +10,8 @@ from torch import Tensor
 
 from metarec.algorithms.all_items import score_items
 from metarec.errors import RequestError
-from metarec.learner import Learner, Ratings, Recommendation, pairs_of, recommendations
-from metarec.ranking import best_candidates
+from metarec.serving.learner import Learner, Ratings, Recommendation, pairs_of, recommendations
+from metarec.serving.ranking import best_candidates
 
 USERS_AT_ONCE = 1024
 

@@ -55,7 +55,7 @@ def test_the_largest_contribution_up_or_down_comes_first():
 def test_batches_of_supports_change_no_contribution(monkeypatch):
     user = tiny_learner("model.name=mf", "algorithm.name=ridge").adapt(RATINGS)
     together = user.explain_all(["19", "13"])
-    monkeypatch.setattr("metarec.explanation.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("metarec.serving.explanation.ROWS_AT_ONCE", 1)
     for one, other in zip(together, user.explain_all(["19", "13"]), strict=True):
         assert [each.item for each in one] == [each.item for each in other]
         assert [each.change for each in one] == pytest.approx([each.change for each in other], abs=1e-5)

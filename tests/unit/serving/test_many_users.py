@@ -8,8 +8,8 @@ from metarec.algorithms.all_items import score_items
 from metarec.contracts import FactorisedRecommender, LinearAlgorithm
 from metarec.data.negatives import Negatives
 from metarec.errors import RequestError
-from metarec.many_users import recommend_to_all
 from metarec.schema import Head
+from metarec.serving.many_users import recommend_to_all
 from metarec.task import TaskBatch
 
 COMBINATIONS = {
@@ -92,7 +92,7 @@ def test_who_has_fewer_items_left_gets_fewer(learner):
 
 def test_users_keep_their_places_whatever_the_size_of_batches(learner, monkeypatch):
     together = recommend_to_all(learner, RATINGS, users=USERS, k=3)
-    monkeypatch.setattr("metarec.many_users.USERS_AT_ONCE", 2)
+    monkeypatch.setattr("metarec.serving.many_users.USERS_AT_ONCE", 2)
     monkeypatch.setattr("metarec.algorithms.all_items.ROWS_AT_ONCE", 6)
     for one, other in zip(together, recommend_to_all(learner, RATINGS, users=USERS, k=3), strict=True):
         assert [each.item for each in one.best] == [each.item for each in other.best]

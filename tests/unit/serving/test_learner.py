@@ -8,10 +8,10 @@ import torch
 from metarec.build import build_learner
 from metarec.config import load_config
 from metarec.errors import RequestError, StorageError
-from metarec.learner import CATALOGUE, DESCRIPTION, WEIGHTS, Learner
 from metarec.schema import FeatureField, Head, Schema
+from metarec.serving.learner import CATALOGUE, DESCRIPTION, WEIGHTS, Learner
+from metarec.serving.user_features import encode_users
 from metarec.task import Catalogue
-from metarec.user_features import encode_users
 
 FIELDS = (
     FeatureField("age", "categorical", ("18", "25")),

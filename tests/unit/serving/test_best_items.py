@@ -2,7 +2,7 @@
 
 import torch
 
-from metarec.ranking import best_items
+from metarec.serving.ranking import best_items
 
 NOTHING = torch.zeros(0, dtype=torch.int64)
 

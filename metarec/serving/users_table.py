@@ -14,8 +14,8 @@ from metarec.data.identifiers import index_of
 from metarec.data.source import ITEM, USER
 from metarec.data.tables import Tables
 from metarec.errors import RequestError
-from metarec.learner import Learner
 from metarec.schema import EVENT
+from metarec.serving.learner import Learner
 
 ITEMS, RATINGS = "items", "ratings"
 """The columns of a user's lists beside `user`."""

@@ -8,9 +8,9 @@ from test_learner import ITEMS, tiny_learner
 from metarec.build import ALGORITHMS, build_learner
 from metarec.config import load_config
 from metarec.errors import RequestError
-from metarec.learner import Learner
-from metarec.onboarding import STATISTICS, choose_questions, evidence_values, gradient_values, variance_values
 from metarec.schema import FeatureField, Head, Schema
+from metarec.serving.learner import Learner
+from metarec.serving.onboarding import STATISTICS, choose_questions, evidence_values, gradient_values, variance_values
 from metarec.task import Catalogue
 
 COUNT = np.array([8, 4, 4, 1, 0])
@@ -98,7 +98,7 @@ def test_nobody_is_asked_about_an_item_without_a_training_rating(learner, by):
 def test_batches_of_questions_change_no_value(learner, monkeypatch):
     choices = (evidence_values, gradient_values)
     together = [values(learner, COUNT, MEAN, VARIANCE) for values in choices]
-    monkeypatch.setattr("metarec.onboarding.ASKED_AT_ONCE", 1)
+    monkeypatch.setattr("metarec.serving.onboarding.ASKED_AT_ONCE", 1)
     for values, expected in zip(choices, together, strict=True):
         assert values(learner, COUNT, MEAN, VARIANCE) == pytest.approx(expected, abs=1e-6)
 

@@ -28,12 +28,12 @@ from metarec.config import Config, config_from_dict, config_to_dict
 from metarec.contracts import RunningState, State
 from metarec.data.negatives import Negatives
 from metarec.errors import RequestError, StorageError
-from metarec.explanation import contributions
-from metarec.ranking import BestItems, best_candidates
-from metarec.request_rows import rows_of_requests, with_negatives
 from metarec.schema import Schema
+from metarec.serving.explanation import contributions
+from metarec.serving.ranking import BestItems, best_candidates
+from metarec.serving.request_rows import rows_of_requests, with_negatives
+from metarec.serving.user_features import as_number, encode_users
 from metarec.task import Catalogue, Rows
-from metarec.user_features import as_number, encode_users
 
 Ratings = Mapping[str, float | int] | Sequence[tuple[str, float | int]]
 """Item id → rating, or (item id, rating) pairs from oldest to newest."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from metarec import storage
 from metarec.errors import RequestError
-from metarec.learner import Learner
+from metarec.serving.learner import Learner
 
 
 class Allowed(NamedTuple):

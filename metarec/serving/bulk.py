@@ -10,9 +10,9 @@ import ray.data
 from metarec import storage
 from metarec.data.source import USER
 from metarec.errors import RequestError
-from metarec.learner import Learner
-from metarec.many_users import USERS_AT_ONCE, recommend_to_all
-from metarec.users_table import ITEMS, RATINGS
+from metarec.serving.learner import Learner
+from metarec.serving.many_users import USERS_AT_ONCE, recommend_to_all
+from metarec.serving.users_table import ITEMS, RATINGS
 
 COLUMNS = pa.schema(
     [
