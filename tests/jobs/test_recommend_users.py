@@ -2,10 +2,10 @@
 
 import pyarrow.parquet as pq
 import pytest
-from tests.unit.test_learner import tiny_learner
 
 from metarec import storage
 from tests.jobs.command_line import last_line, run_job
+from tests.tiny_learner import tiny_learner
 
 pytestmark = pytest.mark.slow
 

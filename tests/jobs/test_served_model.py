@@ -13,12 +13,12 @@ import warnings
 from pathlib import Path
 
 import pytest
-from tests.unit.test_learner import tiny_learner
 
 from metarec.config import load_config
 from metarec.registry import Figure, log_and_register, promote
 from metarec.tracking import open_store, start_run
 from tests.ports import free_port
+from tests.tiny_learner import tiny_learner
 
 pytestmark = pytest.mark.slow
 NOWHERE = "http://127.0.0.1:9"

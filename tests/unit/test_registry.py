@@ -14,7 +14,6 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from test_learner import ITEMS, tiny_learner
 
 import metarec
 from jobs import promote as promote_job
@@ -24,6 +23,7 @@ from metarec.config import load_config
 from metarec.errors import GateError, RegistryError, StorageError, TrackingError
 from metarec.registry import Figure, candidate, champion, log_and_register, promote, pull
 from metarec.tracking import open_store, start_run
+from tests.tiny_learner import ITEMS, tiny_learner
 
 # MLflow's own use of sqlalchemy
 

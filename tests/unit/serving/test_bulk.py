@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_learner import ITEMS, tiny_learner
 
 from metarec.errors import RequestError, StorageError
 from metarec.serving.bulk import COLUMNS, check_request, recommend_to_table
+from tests.tiny_learner import ITEMS, tiny_learner
 
 NUM_USERS = 30
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from test_learner import ITEMS, tiny_learner
 
 from metarec.errors import RequestError
 from metarec.schema import Head
+from tests.tiny_learner import ITEMS, tiny_learner
 
 COMBINATIONS = {
     "maml on melu": (),

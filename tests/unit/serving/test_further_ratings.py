@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from test_learner import ITEMS, tiny_learner
 
 from metarec.build import build_learner
 from metarec.config import load_config
@@ -10,6 +9,7 @@ from metarec.errors import RequestError
 from metarec.schema import FeatureField, Head, Schema
 from metarec.serving.learner import Learner
 from metarec.task import Catalogue
+from tests.tiny_learner import ITEMS, tiny_learner
 
 COMBINATIONS = {
     "maml on melu": (),

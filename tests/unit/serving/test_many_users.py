@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from test_learner import ITEMS, tiny_learner
 
 from metarec.algorithms.all_items import score_items
 from metarec.contracts import FactorisedRecommender, LinearAlgorithm
@@ -11,6 +10,7 @@ from metarec.errors import RequestError
 from metarec.schema import Head
 from metarec.serving.many_users import recommend_to_all
 from metarec.task import TaskBatch
+from tests.tiny_learner import ITEMS, tiny_learner
 
 COMBINATIONS = {
     "maml on melu": (),

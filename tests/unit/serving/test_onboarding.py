@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from test_learner import ITEMS, tiny_learner
 
 from metarec.build import ALGORITHMS, build_learner
 from metarec.config import load_config
@@ -12,6 +11,7 @@ from metarec.schema import FeatureField, Head, Schema
 from metarec.serving.learner import Learner
 from metarec.serving.onboarding import STATISTICS, choose_questions, evidence_values, gradient_values, variance_values
 from metarec.task import Catalogue
+from tests.tiny_learner import ITEMS, tiny_learner
 
 COUNT = np.array([8, 4, 4, 1, 0])
 MEAN = np.array([4.0, 3.5, 3.0, 5.0, 0.0])

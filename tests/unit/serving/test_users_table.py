@@ -3,12 +3,12 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_learner import tiny_learner
 
 from metarec.config import TablesConfig
 from metarec.errors import DataError, RequestError
 from metarec.schema import Head
 from metarec.serving.users_table import read_users
+from tests.tiny_learner import tiny_learner
 
 COLUMNS = TablesConfig()
 
