@@ -18,6 +18,7 @@ from jobs.command import say
 from jobs.evaluate import evaluate_beside_floors, evaluate_on_test
 from metarec.build import ALGORITHMS
 from metarec.config import Config, with_values
+from metarec.errors import TrainingError
 
 if TYPE_CHECKING:
     from metarec.data.dataset import Dataset
@@ -108,6 +109,7 @@ def measure_plan(plan: Plan) -> dict[str, Any]:
     """`measure` for any plan, within a Ray session."""
     from metarec.data.prepare import prepare
 
+    announce_plan(plan)
     datasets = {name: prepare(plan.config(name, "joint", 0, {}), progress=say) for name in plan.scenarios}
     stores = {name: RowStore.of(name, plan, dataset) for name, dataset in datasets.items()}
     announce_budget(plan, datasets, stores)
@@ -142,6 +144,15 @@ def describe(report: Mapping[str, Any]) -> Iterator[str]:
     yield from report["table"]
 
 
+def announce_plan(plan: Plan) -> None:
+    """Say how many trainings there are."""
+    num_rows, num_trials, num_seeds = len(plan.algorithms) * len(plan.scenarios), len(plan.rates), len(plan.seeds)
+    say(
+        f"plan: {num_rows} rows, each of {num_trials} trials and {num_seeds} seeds: "
+        f"{num_rows * (num_trials + num_seeds - 1)} trainings; how long they take is told when there is data to try"
+    )
+
+
 def announce_budget(plan: Plan, datasets: "Mapping[str, Dataset]", stores: Mapping[str, RowStore]) -> None:
     """Say how many trainings lie ahead and how long they take at the pace of a step of each algorithm."""
     trainings, seconds = 0, 0.0
@@ -161,14 +172,11 @@ def announce_budget(plan: Plan, datasets: "Mapping[str, Dataset]", stores: Mappi
 
 def make_row(plan: Plan, scenario: str, algorithm: str, dataset: "Dataset") -> Row:
     """Choose rates on validation users, train the other seeds with them, and judge all on the test users."""
-    from metarec.evaluate.metric import metric_named
     from metarec.evaluate.seeds import with_mean_of
 
     first = plan.seeds[0]
-    trials = [train_here(plan.config(scenario, algorithm, first, rates), dataset) for rates in plan.trials(algorithm)]
-    metric = metric_named(trials[0].config.evaluate.primary)
-    best = max(trials, key=lambda trial: metric.improvement(trial.validation))
-    rates = plan.trials(algorithm)[trials.index(best)]
+    trials = [try_rates(plan.config(scenario, algorithm, first, rates), dataset) for rates in plan.trials(algorithm)]
+    best, rates = best_of(list(zip(trials, plan.trials(algorithm), strict=True)), f"{algorithm}, {scenario}")
     others = [train_here(plan.config(scenario, algorithm, seed, rates), dataset) for seed in plan.seeds[1:]]
     members: dict[str, Trained] = {f"seed {seed}": each for seed, each in zip(plan.seeds, [best, *others], strict=True)}
     evaluation = evaluate_on_test(
@@ -178,4 +186,34 @@ def make_row(plan: Plan, scenario: str, algorithm: str, dataset: "Dataset") -> R
         training_seconds={name: each.seconds for name, each in members.items()},
     )
     row = Row.of(with_mean_of(evaluation, list(members), algorithm), algorithm)
-    return row._replace(rates=dict(rates), validation=[trial.validation for trial in trials])
+    return row._replace(rates=dict(rates), validation=[trial and trial.validation for trial in trials])
+
+
+def try_rates(config: Config, dataset: "Dataset") -> Trained | None:
+    """Train one trial; None where its rates are too high for training to go on."""
+    try:
+        return train_here(config, dataset)
+    except TrainingError as error:
+        say(f"warning: a trial of {config.algorithm.name} is out: {error}")
+        return None
+
+
+def best_of(
+    trials: Sequence[tuple[Trained | None, Mapping[str, float]]], what: str
+) -> tuple[Trained, Mapping[str, float]]:
+    """The trial that is best on validation users, with its rates.
+
+    Args:
+        trials: each with its rates.
+        what: they are of.
+
+    Raises:
+        TrainingError: none of them trained to its end.
+    """
+    from metarec.evaluate.metric import metric_named
+
+    trained = [(trial, rates) for trial, rates in trials if trial is not None]
+    if not trained:
+        raise TrainingError(f"none of the {len(trials)} trials of {what} trained to its end; lower the plan's rates")
+    metric = metric_named(trained[0][0].config.evaluate.primary)
+    return max(trained, key=lambda each: metric.improvement(each[0].validation))

@@ -32,7 +32,7 @@ class Row(NamedTuple):
         training_seconds: mean over seeds.
         task_milliseconds: of adapting to a task and predicting its query.
         rates: chosen on validation users; none for a floor.
-        validation: the primary metric of each trial there.
+        validation: the primary metric of each trial there; null for one that could not be trained to its end.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Row(NamedTuple):
     training_seconds: float | None
     task_milliseconds: float
     rates: dict[str, float] | None = None
-    validation: list[float] | None = None
+    validation: list[float | None] | None = None
 
     @classmethod
     def of(cls, evaluation: Evaluation, name: str, primary: str = "mae") -> "Row":

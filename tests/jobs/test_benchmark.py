@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.jobs.command_line import run_job
+from tests.jobs.command_line import last_line, run_job
 
 
 def test_the_engine_benchmark_reports_speed_and_memory(tmp_path):
@@ -27,6 +27,22 @@ def test_an_unknown_benchmark_is_refused_with_those_there_are(tmp_path):
     refused = run_job("benchmark", "engines", root=tmp_path)
     assert refused.returncode != 0
     assert "engine" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--report", "{root}/file/report.json"), "error: cannot write {root}/file/report.json: "),
+        (("--report", "report.txt"), "error: cannot write a report to report.txt; name a file that ends in .json"),
+        (("--set", "output.root=/elsewhere"), "error: jobs.benchmark engine has settings of its own; leave --config"),
+    ],
+)
+def test_what_would_be_in_vain_is_refused_before_any_work(arguments, sentence, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = run_job("benchmark", "engine", *(each.format(root=tmp_path) for each in arguments), root=tmp_path)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr).startswith(sentence.format(root=tmp_path))
+    assert refused.stdout == ""
 
 
 @pytest.mark.slow

@@ -7,7 +7,10 @@ import pytest
 
 from jobs.benchmarks import quality
 from jobs.benchmarks.quality_rows import Row, lines_of
+from jobs.benchmarks.trainings import Trained
 from metarec.build import ALGORITHMS
+from metarec.config import load_config
+from metarec.errors import TrainingError
 from tests.jobs.command_line import run_job
 
 ROWS = [
@@ -52,6 +55,18 @@ def test_the_table_sets_every_row_beside_the_best_floor():
     assert "| -0.0500 [-0.0500, -0.0500] | inner.lr 0.5 | 1 | 0.50 |" in lines[-1]
 
 
+def trained(validation):
+    return Trained(load_config(), validation, None, 1.0)
+
+
+def test_a_trial_that_could_not_be_trained_to_its_end_is_out_and_without_any_other_the_row_is_refused():
+    high, low, lower = {"outer.lr": 9.0}, {"outer.lr": 0.1}, {"outer.lr": 0.01}
+    best, rates = quality.best_of([(None, high), (trained(0.9), low), (trained(0.8), lower)], "maml, user_cold")
+    assert (best.validation, rates) == (0.8, lower)
+    with pytest.raises(TrainingError, match="none of the 1 trials of maml, user_cold trained to its end"):
+        quality.best_of([(None, high)], "maml, user_cold")
+
+
 @pytest.mark.slow
 def test_rows_are_kept_and_only_a_missing_one_is_made_again(tmp_path):
     file = tmp_path / "report.json"
@@ -63,6 +78,7 @@ def test_rows_are_kept_and_only_a_missing_one_is_made_again(tmp_path):
     assert rows[-2]["rates"].keys() == {"inner.lr", "outer.lr"}
     assert len(rows[-2]["validation"]) == report["num_trials"] == 2
     assert "per_user" not in rows[0]
+    assert "plan: 2 rows, each of 2 trials and 2 seeds: 6 trainings" in first.stdout.splitlines()[0]
     assert "6 trainings are left" in first.stdout
     (kept,) = (tmp_path / "benchmarks" / "quality" / "user_cold").glob("joint-*.json")
     kept.unlink()
