@@ -49,7 +49,8 @@ def read_users(learner: Learner, place: str, tables: TablesConfig) -> UsersTable
         tables: `user`, `item` and `rating` name the columns; of plain events no rating is read.
 
     Raises:
-        RequestError: there is no such table, no row of it can be used, or the model adapts to items.
+        RequestError: there is no such table, no row of it can be used, the model knows none of its items, or it adapts
+            to items.
         DataError: a column is missing or of the wrong type, or a file is damaged.
     """
     head = learner.schema.heads[0]
@@ -75,7 +76,14 @@ def read_users(learner: Learner, place: str, tables: TablesConfig) -> UsersTable
     if usable.num_rows == 0:
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in unusable.items()) or "it is empty"
         raise RequestError(f"no row of {place} can be used: {reasons}; give a user, an item and a rating in each row")
-    return _grouped(learner, usable, TARGET + head.name, unusable)
+    found = _grouped(learner, usable, TARGET + head.name, unusable)
+    if sum(found.unknown.values()) == usable.num_rows:
+        examples = ", ".join(list(found.unknown)[:3])
+        raise RequestError(
+            f"the model knows none of the {len(found.unknown):,} items of {place} ({examples}, …); its own are named "
+            f"like {', '.join(learner.item_ids[:3])}: give a table of the items that it was trained on"
+        )
+    return found
 
 
 def _grouped(learner: Learner, rows: pa.Table, target: str, unusable: dict[str, int]) -> UsersTable:

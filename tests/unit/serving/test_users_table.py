@@ -42,6 +42,16 @@ def test_the_last_rating_of_an_item_counts_and_stands_last(learner, tmp_path):
     }
 
 
+def test_a_table_of_another_catalogue_is_refused(learner, tmp_path):
+    place = write(tmp_path, "a,lost,5", "b,absent,5", "b,lost,5")
+    with pytest.raises(RequestError) as refused:
+        read_users(learner, place, COLUMNS)
+    assert str(refused.value) == (
+        f"the model knows none of the 2 items of {place} (lost, absent, …); its own are named like 7, 11, 13: give a "
+        "table of the items that it was trained on"
+    )
+
+
 def test_unknown_items_are_counted_and_their_users_stay(learner, tmp_path):
     table = read_users(learner, write(tmp_path, "a,lost,5", "b,absent,5", "b,lost,5", "b,7,3"), COLUMNS)
     assert lists(table) == {"a": [], "b": [("7", 3.0)]}
