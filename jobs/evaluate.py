@@ -10,14 +10,14 @@ import argparse
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import metarec
 from jobs import command
 from jobs.command import say
-from metarec.config import Config, config_to_dict, differences, with_values
-from metarec.errors import RegistryError
+from metarec.config import Config, differences, flat_names, flatten, read_document, with_values
+from metarec.errors import ConfigError, RegistryError
 from metarec.train.run import FREE_TO_CHANGE
 
 if TYPE_CHECKING:
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from metarec.evaluate.protocol import Predict
     from metarec.serving.learner import Learner
 
-OWN_TABLES = ("run", "evaluate", "train", "output", "tracking", "registry")
-"""What a job says of itself; everything else is the model's."""
+OWN_TABLES = ("run", "train", "output", "tracking", "registry")
+"""What a job says of itself; everything else is the model's, unless a person names it."""
+JUDGING = ("evaluate", "task")
+"""Tables by which a model is judged: as it was in training, but for the settings that a person names."""
+DATA_TABLES = ("data", "synthetic", "tables", "protocol")
+TRAINING_TABLES = ("model", "algorithm", "inner", "outer", "search")
 NOT_THE_METHOD = ("run", "evaluate", "output", "tracking", "registry")
 """Tables in which models of one method may differ."""
 
@@ -43,30 +47,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(config: Config, arguments: argparse.Namespace) -> None:
     """Print the table of results and write the report."""
-    from metarec.data.prepare import dataset_fingerprint, prepare
-    from metarec.evaluate.candidates import require_candidates_for_lists
-    from metarec.evaluate.gate import judge
-    from metarec.evaluate.known_ratings import require_known_users
     from metarec.evaluate.report import check_report_path
-    from metarec.evaluate.table import render_table
     from metarec.tracking import store_uri
 
     if arguments.report:
         check_report_path(arguments.report)
     uris = list(dict.fromkeys(arguments.model or [f"models:/{config.model_name}@champion"]))
     learners = {uri: metarec.pull(uri, tracking_uri=store_uri(config)) for uri in uris}
-    config = with_data_of(learners[uris[0]], config)
-    require_candidates_for_lists(config, learners[uris[0]].catalogue.num_items)
+    first, *_ = learners.values()
+    refuse_what_training_settled(first, config, arguments, uris[0])
+    own = as_trained(first, config, flat_names(read_document(arguments.config, arguments.set)))
+    print(judge_together(own, learners, place=arguments.report), flush=True)
+
+
+def judge_together(config: Config, learners: "Mapping[str, Learner]", *, place: str | None) -> str:
+    """Judge models of one dataset beside the floors, keep the report, and return the table of results.
+
+    Args:
+        config: what they are judged on, and how.
+        learners: by what they are called.
+        place: of the report; None = it is kept in MLflow alone.
+
+    Raises:
+        RegistryError: one of them was trained on another preparation of the data.
+    """
+    from metarec.data.prepare import dataset_fingerprint, prepare
+    from metarec.evaluate.candidates import require_candidates_for_lists
+    from metarec.evaluate.gate import judge
+    from metarec.evaluate.known_ratings import require_known_users
+    from metarec.evaluate.table import render_table
+
+    require_candidates_for_lists(config, next(iter(learners.values())).catalogue.num_items)
     require_known_users(config)
-    for uri, learner in learners.items():
-        check_same_dataset(learner, dataset_fingerprint(config), config.dataset_name, uri)
+    for name, learner in learners.items():
+        check_same_dataset(learner, dataset_fingerprint(config), config.dataset_name, name)
     with command.ray_session():
         dataset = prepare(config, progress=say)
     evaluation = evaluate_beside_floors(
         config,
         dataset,
-        {uri: learner.module.predict for uri, learner in learners.items()},
-        training_seconds={uri: learner.facts.get("training_seconds") for uri, learner in learners.items()},
+        {name: learner.module.predict for name, learner in learners.items()},
+        training_seconds={name: learner.facts.get("training_seconds") for name, learner in learners.items()},
     )
     evaluation = with_mean_over_seeds(evaluation, learners)
     candidate = evaluation.predictors[-1]
@@ -77,9 +98,14 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
         primary=config.evaluate.primary,
         num_resamples=config.evaluate.num_resamples,
     )
-    print(render_table(evaluation, primary=config.evaluate.primary), flush=True)
-    facts = {"model": candidate, "models": uris, "dataset": dataset.fingerprint, "protocol": config.protocol.name}
-    keep(config, evaluation, verdict, place=arguments.report, facts=facts)
+    facts = {
+        "model": candidate,
+        "models": list(learners),
+        "dataset": dataset.fingerprint,
+        "protocol": config.protocol.name,
+    }
+    keep(config, evaluation, verdict, place=place, facts=facts)
+    return render_table(evaluation, primary=config.evaluate.primary)
 
 
 def keep(
@@ -135,15 +161,45 @@ def with_mean_over_seeds(evaluation: "Evaluation", learners: "Mapping[str, Learn
     return with_mean_of(evaluation, list(learners), f"mean over seeds {', '.join(map(str, seeds))}")
 
 
-def with_data_of(learner: "Learner", config: Config) -> Config:
-    """The model's config with this job's own tables, but the metric that the model was made for.
+def as_trained(learner: "Learner", config: Config, named: Collection[str]) -> Config:
+    """The config that a model was trained with, with this job's own tables and what it was told of judging.
 
-    A `data.path` that is given stands.
+    Args:
+        learner: the model.
+        config: of the job.
+        named: the settings that a person named.
     """
-    given = config_to_dict(config)
-    own = {f"{table}.{name}": value for table in OWN_TABLES for name, value in given[table].items()}
-    own["evaluate.primary"] = learner.config.evaluate.primary
-    return with_values(learner.config, own | ({"data.path": config.data.path} if config.data.path else {}))
+
+    def is_own(name: str) -> bool:
+        table = name.partition(".")[0]
+        return table in OWN_TABLES or (name in named and (table in JUDGING or name == "data.path"))
+
+    return with_values(learner.config, {name: value for name, value in flatten(config).items() if is_own(name)})
+
+
+def refuse_what_training_settled(learner: "Learner", config: Config, arguments: argparse.Namespace, uri: str) -> None:
+    """Refuse settings that a person named and that would have no effect on a model that is trained.
+
+    A config file may describe how a model is trained, but not other ratings or other cold users than this one's.
+
+    Args:
+        learner: the model.
+        config: of the job.
+        arguments: `config` and `set`, which say what was named.
+        uri: of the model.
+
+    Raises:
+        ConfigError: one of them differs from the model's.
+    """
+    own, wanted = flatten(learner.config), flatten(config)
+    overrides = flat_names(read_document(None, arguments.set))
+    for name in flat_names(read_document(arguments.config, arguments.set)):
+        settled = (*DATA_TABLES, *TRAINING_TABLES) if name in overrides else DATA_TABLES
+        if name.partition(".")[0] in settled and name != "data.path" and own[name] != wanted[name]:
+            raise ConfigError(
+                f"{name} is {wanted[name]!r} here, and {uri} was trained with {own[name]!r}; leave it out, or name "
+                "another model"
+            )
 
 
 def evaluate_beside_floors(

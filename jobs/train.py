@@ -1,7 +1,8 @@
 """Meta-train a recommender, judge it beside the floors, track it, register it, and promote it if it passes the gate.
 
 With no argument: the built-in synthetic ratings, a Ray of its own, and an MLflow store under ~/.metarec. A run with the
-name and config of an earlier one goes on where that one stopped, or prints its result.
+name and config of an earlier one goes on where that one stopped, or prints its result. With `run.seeds` it is done for
+each of them, and ends with the results of all and their mean.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from jobs import command
 from jobs.command import say
 from jobs.evaluate import evaluate_beside_floors, figures_of, report_files
+from jobs.train_seeds import work_on_seeds
 from metarec import storage
 from metarec.config import Config, with_values
 from metarec.errors import ConfigError, RegistryError, StorageError, TrackingError, UnreachableError
@@ -37,12 +39,17 @@ SECONDS_BETWEEN_LOOKS = 2.0
 def run(config: Config, arguments: argparse.Namespace) -> None:
     """Do the whole job, or print the result of a run that is finished."""
     del arguments
+    train_or_show(config)
+
+
+def train_or_show(config: Config) -> None:
+    """`run`, for one seed or for each of several."""
     config = with_values(config, {"run.name": name_run(config)})
     folder = open_run(config)
     with locked(folder):
         finished = folder.read_state().get("summary")
         if finished is None:
-            finished = work(config, folder)
+            finished = work_on_seeds(config, folder, train_or_show) if config.run.seeds else work(config, folder)
         else:
             say(f"run {config.run.name} is finished; this is its result, from {folder.uri}")
         print(finished, flush=True)

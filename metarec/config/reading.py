@@ -28,6 +28,15 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     Raises:
         ConfigError: the file is missing or not TOML, a key is unknown, or a value has the wrong type or range.
     """
+    return config_from_dict(read_document(path, overrides))
+
+
+def read_document(path: str | Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """What a file and overrides say, as nested tables in which everything else is left out; as `load_config`.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, or an override is not of the form `key=value`.
+    """
     document: dict[str, Any] = {}
     if path is not None:
         try:
@@ -38,7 +47,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
             raise ConfigError(f"config {path} is not valid TOML: {error}") from error
     for override in overrides:
         _apply_override(document, override)
-    return config_from_dict(document)
+    return document
 
 
 def config_from_dict(document: Mapping[str, Any]) -> Config:
@@ -68,11 +77,12 @@ def config_to_dict(config: Config) -> dict[str, dict[str, Any]]:
 
 def flatten(config: Config) -> dict[str, Any]:
     """Every setting by its dotted name, `inner.lr` and so on."""
-    return {
-        f"{table}.{name}": value
-        for table, settings in config_to_dict(config).items()
-        for name, value in settings.items()
-    }
+    return flat_names(config_to_dict(config))
+
+
+def flat_names(document: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings of nested tables by their dotted names."""
+    return {f"{table}.{name}": value for table, settings in document.items() for name, value in settings.items()}
 
 
 def differences(first: Config, second: Config, *, ignore: Sequence[str] = ()) -> list[str]:

@@ -17,11 +17,16 @@ class RunConfig:
     """The run's name; empty = a new run with a name of its own. The same name and config go on where they stopped."""
     seed: int = 0
     """Where every random choice of the run starts: initial weights, order of tasks, support and query draws."""
+    seeds: tuple[int, ...] = ()
+    """For `jobs.train`, in place of `seed`: trains a run with each and judges all of them with their mean. Empty =
+    `seed` alone, by which every other job goes in any case."""
 
     def __post_init__(self) -> None:
         allowed = self.name == "" or (all(c.isalnum() or c in "-_." for c in self.name) and self.name[0] not in ".-")
         require(allowed, "run.name", self.name, "use letters, digits, '-', '_' and '.', not starting with '.' or '-'")
         require(self.seed >= 0, "run.seed", self.seed, "use 0 or more")
+        good = all(seed >= 0 for seed in self.seeds) and len(set(self.seeds)) == len(self.seeds)
+        require(good, "run.seeds", list(self.seeds), "use different numbers of 0 or more")
 
 
 @dataclass(frozen=True)

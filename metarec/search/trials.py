@@ -140,7 +140,7 @@ class Trials:
 
 def trial_config(config: Config, number: int, values: Mapping[str, Any]) -> Config:
     """The config of a trial of a search: a run of its own, `<name of the search>.<number>`."""
-    return with_values(config, {**values, "run.name": f"{config.run.name}.{number:03d}"})
+    return with_values(config, {**values, "run.name": f"{config.run.name}.{number:03d}", "run.seeds": ()})
 
 
 def trial_folder(config: Config, number: int) -> RunFolder:

@@ -56,6 +56,47 @@ def test_held_out_ratings_are_ranked_in_the_whole_catalogue(seeds, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("--config", "jobs/configs/movielens-100k.toml"),
+            "error: data.source is 'movielens-100k' here, and models:/metarec-synthetic/1 was trained with "
+            "'synthetic'; leave it out, or name another model",
+        ),
+        (
+            ("--set", "protocol.name=item_cold"),
+            "error: protocol.name is 'item_cold' here, and models:/metarec-synthetic/1 was trained with 'user_cold'; "
+            "leave it out, or name another model",
+        ),
+        (
+            ("--set", "inner.steps=7"),
+            "error: inner.steps is 7 here, and models:/metarec-synthetic/1 was trained with 3; leave it out, or name "
+            "another model",
+        ),
+    ],
+)
+def test_settings_that_would_have_no_effect_on_a_trained_model_are_refused(seeds, arguments, sentence):
+    refused = run_job("evaluate", "--model", "models:/metarec-synthetic/1", *arguments, root=seeds)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr) == sentence
+
+
+@pytest.mark.slow
+def test_a_model_is_judged_as_it_was_in_training_but_for_what_is_named(seeds, tmp_path):
+    def num_draws(*arguments):
+        report = tmp_path / "report.json"
+        done = run_job(
+            "evaluate", "--model", "models:/metarec-synthetic/1", "--report", str(report), *arguments, root=seeds
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(report.read_text())["evaluation"]["num_draws"]
+
+    assert num_draws() == 1
+    assert num_draws("--set", "evaluate.num_draws=2") == 2
+
+
+@pytest.mark.slow
 def test_models_of_different_datasets_are_not_judged_together(seeds):
     models = ["models:/metarec-synthetic/1", "models:/metarec-synthetic/3"]
     refused = run_job("evaluate", "--model", *models, root=seeds)

@@ -1,0 +1,44 @@
+"""A training over several seeds: a run of its own for each, and all of them judged together, with their mean."""
+
+from collections.abc import Callable
+
+import metarec
+from jobs.command import say
+from jobs.evaluate import judge_together
+from metarec import storage
+from metarec.config import Config, with_values
+from metarec.train.run import RunFolder, keeping_status
+
+
+def work_on_seeds(config: Config, folder: RunFolder, train: Callable[[Config], None]) -> str:
+    """Train with each of `run.seeds`, or go on, and judge the models together.
+
+    Args:
+        config: of all; the run of seed 1 is called `<run.name>.seed-1`.
+        folder: where the report of all is kept.
+        train: trains one, or prints the result of one that is finished.
+
+    Returns:
+        What a person should read at the end.
+    """
+    from metarec.evaluate.report import figures_uri, page_uri
+    from metarec.tracking import store_uri
+
+    with keeping_status(folder):
+        models = {}
+        for seed in config.run.seeds:
+            own = seed_config(config, seed)
+            say(f"seed {seed} of {', '.join(map(str, config.run.seeds))}: run {own.run.name}")
+            train(own)
+            trained = RunFolder(storage.join(config.output.uri, "runs", own.run.name))
+            models[f"seed {seed}"] = f"runs:/{trained.read_state()['mlflow_run_id']}/model"
+        learners = {name: metarec.pull(uri, tracking_uri=store_uri(config)) for name, uri in models.items()}
+        table = judge_together(config, learners, place=folder.report)
+    summary = "\n".join(["", table, "", f"report: {figures_uri(folder.report)} and {page_uri(folder.report)}"])
+    folder.update_state(status="finished", summary=summary)
+    return summary
+
+
+def seed_config(config: Config, seed: int) -> Config:
+    """The config of the run with one of the seeds."""
+    return with_values(config, {"run.name": f"{config.run.name}.seed-{seed}", "run.seed": seed, "run.seeds": ()})
