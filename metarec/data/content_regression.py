@@ -25,7 +25,8 @@ PENALTY = 20.0
 NUM_FOLDS = 10
 _FEWEST_ITEMS = 2
 _MOST_STEPS = 500
-_PRECISION = 1e-10
+_PRECISION = 1e-20
+"""Of the squared length of what is left over: so near to the solution that the order of sums does not show."""
 
 
 def fill_from_content(
@@ -45,7 +46,32 @@ def fill_from_content(
         if name != ID and not column.is_floating_point():
             item, place = (column > 0).nonzero(as_tuple=True)
             fields.append((item, column[item, place], int(column.max()) + 1))
-    return _fill(design_of(fields, known), known, values)
+    design = design_of(fields, known)
+    return expected_from_content(design, known, values) if design.values().numel() else values
+
+
+def expected_from_content(
+    design: Tensor, known: Bool[Tensor, " items"], values: Float64[Tensor, "items width"]
+) -> Float64[Tensor, "items width"]:
+    """The values of known items as they are, and those of the others predicted by a regression on these.
+
+    Args:
+        design: from `design_of`.
+        known: which items have a training rating; where there are none, values stay as they are.
+        values: of each item; those of others than known ones do not count.
+    """
+    if not bool(known.any()):
+        return values
+    mean = values[known].mean(dim=0)
+    if design.values().numel() == 0:
+        return torch.where(known[:, None], values, mean)
+    weight = known.double()[:, None]
+    moment = design.mT @ (weight * (values - mean))
+
+    def normal_equations(solution: Tensor) -> Tensor:
+        return design.mT @ (weight * (design @ solution)) + PENALTY * solution
+
+    return torch.where(known[:, None], values, mean + design @ _solve(normal_equations, moment))
 
 
 def held_out_from_content(
@@ -63,9 +89,11 @@ def held_out_from_content(
     fold = torch.full(known.shape, NUM_FOLDS)
     fold[known] = torch.randperm(int(known.sum()), generator=torch.Generator().manual_seed(0)) % NUM_FOLDS
     found = values[known].mean(dim=0).expand_as(values).clone()
+    if design.values().numel() == 0:
+        return found
     for number in range(NUM_FOLDS + 1):
         asked = fold == number
-        found[asked] = _fill(design, known & ~asked, torch.where(asked[:, None], found, values))[asked]
+        found[asked] = expected_from_content(design, known & ~asked, torch.where(asked[:, None], found, values))[asked]
     return found
 
 
@@ -89,22 +117,6 @@ def design_of(
     entries = torch.stack([item[kept], column[kept]])
     ones = torch.ones(entries.shape[1], dtype=torch.float64)
     return torch.sparse_coo_tensor(entries, ones, (len(known), num_columns), check_invariants=True).coalesce()
-
-
-def _fill(
-    design: Tensor, known: Bool[Tensor, " items"], values: Float64[Tensor, "items width"]
-) -> Float64[Tensor, "items width"]:
-    """The values of known items as they are, and those of the others predicted by a regression on these."""
-    if design.values().numel() == 0 or not bool(known.any()):
-        return values
-    mean = values[known].mean(dim=0)
-    weight = known.double()[:, None]
-    moment = design.mT @ (weight * (values - mean))
-
-    def normal_equations(solution: Tensor) -> Tensor:
-        return design.mT @ (weight * (design @ solution)) + PENALTY * solution
-
-    return torch.where(known[:, None], values, mean + design @ _solve(normal_equations, moment))
 
 
 def _solve(multiply: Callable[[Tensor], Tensor], moment: Tensor) -> Tensor:

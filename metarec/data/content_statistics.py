@@ -11,7 +11,7 @@ or one of its factors. Of a field's values the item has the mean m_v of each y, 
 lowest as well, how much they were seen, log(1 + Σ_v Σ_{j ≠ i} w_j), and how many they are. Since an item's own ratings
 do not enter, except by what they tell of the tastes of users, what a model learns on rated items holds for new ones.
 
-Values that are numbers, such as years, and that no training item has count as the nearest that one has.
+Where all values that training items have are numbers, such as years, another number counts as the nearest of them.
 
 Source: target encoding, Micci-Barreca, "A preprocessing scheme for high-cardinality categorical attributes" (SIGKDD
 Explorations 2001), with the row itself left out.
@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from metarec.data.numeric import parse_numbers
 from metarec.schema import FeatureKind
 
 NAME = "content_statistics"
@@ -118,17 +119,16 @@ def _values(column: pa.ChunkedArray, known: Bool[np.ndarray, " items"]) -> Value
 
 
 def _nearest_known(text: pa.Array, known: Bool[np.ndarray, " pairs"]) -> pa.Array:
-    """Texts that are numbers as the nearest of those that stand on a training item; as they are where one is none."""
-    try:
-        numbers = text.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        return text
+    """Numbers as the nearest that stands on a training item, where these have nothing but numbers; else as it is."""
+    numbers, readable = parse_numbers(text)
+    readable = readable & np.isfinite(numbers)
     trained = np.unique(numbers[known])
-    if len(trained) == 0:
+    if len(trained) == 0 or not readable[known].all():
         return text
     above = np.clip(np.searchsorted(trained, numbers), 1, max(len(trained) - 1, 1))
     low, high = trained[above - 1], trained[np.minimum(above, len(trained) - 1)]
-    return pa.array(np.where(numbers - low <= high - numbers, low, high)).cast(pa.string())
+    nearest = pa.array(np.where(numbers - low <= high - numbers, low, high)).cast(pa.string())
+    return pc.if_else(pa.array(readable), nearest, text)
 
 
 def _of_field(

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, Float64
 
-from metarec.data.content_regression import design_of, held_out_from_content
+from metarec.data.content_regression import design_of, expected_from_content, held_out_from_content
 from metarec.data.content_statistics import Values
 from metarec.data.factor_analysis import analyse_factors
 from metarec.data.histories import Histories
@@ -23,13 +23,10 @@ RANK = 15
 """Of the analysis; with the bias, a vector has one entry more."""
 
 
-def content_vectors(
-    fields: Sequence[Values], ratings: Histories, train: TrainingSide
-) -> Float32[np.ndarray, "items width"]:
-    """The vectors of all items, rated or not, for the first head; scaled alike, so that their mean square is 1.
+def vectors_of_ratings(ratings: Histories, train: TrainingSide) -> Float64[np.ndarray, "items width"]:
+    """What content is to tell of an item, as ratings have it: its bias and its vector, for the first head.
 
     Args:
-        fields: which item has which values.
         ratings: of the training side.
         train: sums over them.
     """
@@ -38,9 +35,41 @@ def content_vectors(
         ratings_above(ratings, level, head=0), num_users=len(ratings), num_items=len(level), rank=RANK, seed=0
     )
     bias = torch.from_numpy(train.biases.item_bias[:, :1]) / analysis.noise_variance.sqrt()
-    known = torch.from_numpy(train.num_ratings > 0)
+    return torch.cat([bias, analysis.vectors], dim=1).numpy()
+
+
+def content_vectors(
+    fields: Sequence[Values], known: Bool[np.ndarray, " items"], vectors: Float64[np.ndarray, "items width"]
+) -> tuple[Float32[np.ndarray, "items width"], float]:
+    """The vectors that content lets expect of all items, rated or not.
+
+    Args:
+        fields: which item has which values.
+        known: the training items.
+        vectors: theirs, from `vectors_of_ratings`; those of other items do not count.
+
+    Returns:
+        The vectors, scaled alike so that the mean square of training items is 1, and what they were divided by.
+    """
+    rated = torch.from_numpy(known)
+    found = held_out_from_content(_design(fields, known), rated, torch.from_numpy(vectors))
+    size = found[rated].square().mean().sqrt().clamp(min=torch.finfo(found.dtype).tiny)
+    return (found / size).float().numpy(), float(size)
+
+
+def vectors_of_unrated(
+    fields: Sequence[Values], known: Bool[np.ndarray, " items"], vectors: Float64[np.ndarray, "items width"]
+) -> Float32[np.ndarray, "unrated width"]:
+    """Of the items without a training rating alone what `content_vectors` has.
+
+    Args:
+        fields, known: as there.
+        vectors: as there, divided by what it divided by.
+    """
+    found = expected_from_content(_design(fields, known), torch.from_numpy(known), torch.from_numpy(vectors))
+    return found[~torch.from_numpy(known)].float().numpy()
+
+
+def _design(fields: Sequence[Values], known: Bool[np.ndarray, " items"]) -> torch.Tensor:
     pairs = [(torch.from_numpy(item), torch.from_numpy(value), num_values) for item, value, num_values in fields]
-    design = design_of(pairs, known)
-    found = held_out_from_content(design, known, torch.cat([bias, analysis.vectors], dim=1))
-    size = found[known].square().mean().sqrt().clamp(min=torch.finfo(found.dtype).tiny)
-    return (found / size).float().numpy()
+    return design_of(pairs, torch.from_numpy(known))

@@ -5,7 +5,9 @@
     manifest.json            schema, counts, protocol, checksums; written last
     train/part-00000.parquet validation/… test/…    one row a user: `histories.task_schema`
     users.parquet            by user index: id, scenario (where tasks go by it), feature.<name>
-    items.parquet            by item index: id, title, training_ratings, bias.<head>, feature.<name>
+    items.parquet            by item index: id, title, training_ratings, bias.<head>, feature.<name>; with
+                             `data.content_statistics` reception.factors and reception.vectors, from which, beside
+                             training_ratings and bias.<head>, the content fields of any item follow (`reception.py`)
     quarantine/*.parquet     the rows that could not be used, with their reasons
 
 Of item tasks the users are the source's items, and the items its users: they have changed places (`schema.TaskWords`).
@@ -163,9 +165,13 @@ def feature_column(values: np.ndarray) -> pa.Array:
 
 
 def feature_values(table: pa.Table, field: FeatureField) -> np.ndarray:
-    """The inverse of `feature_column`, for a field of users.parquet or items.parquet; a copy that can be written to."""
-    flat = table[FEATURE + field.name].combine_chunks().flatten().to_numpy()
-    return np.array(flat).reshape(table.num_rows, field.width)
+    """The encoded features of a field of users.parquet or items.parquet; a copy that can be written to."""
+    return list_values(table[FEATURE + field.name])
+
+
+def list_values(column: pa.ChunkedArray) -> np.ndarray:
+    """The inverse of `feature_column`; a copy that can be written to."""
+    return np.array(column.combine_chunks().flatten()).reshape(len(column), column.type.list_size)
 
 
 def _features(table: pa.Table, fields: tuple[FeatureField, ...]) -> dict[str, torch.Tensor]:

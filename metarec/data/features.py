@@ -60,6 +60,27 @@ def encode_field(
     return _fill(len(column), field.width, owner[indices > 0], indices[indices > 0])
 
 
+def decode_field(
+    field: FeatureField, values: Int64[np.ndarray, "rows width"] | Float32[np.ndarray, "rows width"]
+) -> pa.ChunkedArray:
+    """The values that a categorical or multi_valued field knows of each row, as the column that they came from.
+
+    What is unknown is gone, as is what did not fit: the values of rows that the field was fitted on are whole.
+
+    Args:
+        field: fitted.
+        values: of `encode_field`.
+    """
+    vocabulary = pa.array(field.vocabulary, pa.string())
+    if field.kind == "categorical":
+        index = values[:, 0]
+        return pa.chunked_array([vocabulary.take(pa.array(index - 1, mask=index == 0))])
+    assert field.kind == "multi_valued", "numbers need no vocabulary"
+    known = values > 0
+    offsets = np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int32)
+    return pa.chunked_array([pa.ListArray.from_arrays(pa.array(offsets), vocabulary.take(pa.array(values[known] - 1)))])
+
+
 def _vocabulary(values: pa.ChunkedArray | pa.Array) -> tuple[str, ...]:
     return tuple(sort_ids(values.cast(pa.string()).drop_null()).to_pylist())
 

@@ -6,23 +6,19 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool
 
-from metarec.data import content_statistics, content_vectors
 from metarec.data.cleaning import clean_side
+from metarec.data.content_fields import Content, content_fields
 from metarec.data.dataset import BIAS, FEATURE, feature_column
 from metarec.data.features import encode_field, fit_field
 from metarec.data.histories import Histories
 from metarec.data.identifiers import sort_ids
-from metarec.data.least_squares import factorise, training_residuals
+from metarec.data.reception import learn_reception, reception_columns
 from metarec.data.source import ID, SCENARIO, SideTable, Source, side_table
 from metarec.data.task_keys import scenarios_of, users_of
 from metarec.data.training_side import TrainingSide
 from metarec.schema import ITEM_TASKS, SCENARIO_TRANSFER, FeatureField, Head, Schema, Side
-
-STATISTICS_RANK, STATISTICS_PENALTY, STATISTICS_SWEEPS = 8, 8.0, 15
-"""Of the factorisation of the first head whose factors statistics are of."""
 
 
 class Sides(NamedTuple):
@@ -104,9 +100,12 @@ def fit_sides(
     bias_columns = {BIAS + head.name: pa.array(train.biases.item_bias[:, i]) for i, head in enumerate(heads)}
     title = pc.coalesce(_aligned(sides.items.title, sides.items.id, items), items)
     if ratings is not None:
-        added = _content(sides.items, items, title, ratings, train)
+        features = {name: _aligned(column, sides.items.id, items) for name, column in sides.items.features.items()}
+        content = Content(features, sides.items.kinds, title)
+        added, reception = content_fields(learn_reception(ratings, train), content)
         item_fields += tuple(FeatureField(name, "dense", width=values.shape[1]) for name, values in added.items())
         item_columns |= {FEATURE + name: feature_column(values) for name, values in added.items()}
+        item_columns |= reception_columns(reception)
     item_facts = {"id": items, "title": title, "training_ratings": pa.array(train.num_ratings)}
     return FittedSides(
         schema=Schema(user_fields, item_fields, tuple(heads)),
@@ -116,37 +115,6 @@ def fit_sides(
         },
         offset=train.biases.offset.tolist(),
     )
-
-
-def _content(
-    table: SideTable,
-    ids: pa.Array,
-    titles: pa.ChunkedArray,
-    ratings: Histories,
-    train: TrainingSide,
-) -> dict[str, Float32[np.ndarray, "items width"]]:
-    """What training says of items' content, by the names of the fields."""
-    factors = factorise(
-        training_residuals(ratings, torch.from_numpy(train.biases.offset + train.biases.item_bias), head=0),
-        num_users=len(ratings),
-        num_items=len(ids),
-        rank=STATISTICS_RANK,
-        penalty=STATISTICS_PENALTY,
-        num_sweeps=STATISTICS_SWEEPS,
-        seed=0,
-    )
-    features = {name: _aligned(column, table.id, ids) for name, column in table.features.items()}
-    statistics = content_statistics.content_statistics(
-        features,
-        table.kinds,
-        titles,
-        num_ratings=train.num_ratings,
-        item_bias=train.biases.item_bias,
-        factors=factors.numpy(),
-    )
-    values = content_statistics.values_of_fields(features, table.kinds, train.num_ratings > 0)
-    vectors = content_vectors.content_vectors(values, ratings, train)
-    return {content_statistics.NAME: statistics, content_vectors.NAME: vectors}
 
 
 def _with_id(items: SideTable, ids: pa.Array) -> SideTable:

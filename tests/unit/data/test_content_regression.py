@@ -6,6 +6,7 @@ from metarec.data.content_regression import (
     NUM_FOLDS,
     PENALTY,
     design_of,
+    expected_from_content,
     fill_from_content,
     held_out_from_content,
 )
@@ -86,3 +87,20 @@ def test_without_content_every_item_is_expected_at_the_mean():
     known = torch.tensor([True, True, False])
     nothing = design_of([], known)
     assert held_out_from_content(nothing, known, values).tolist() == [[2.0]] * 3
+
+
+def test_the_solution_is_found_to_so_many_digits_that_the_order_of_sums_does_not_show():
+    """What an item that joins later changes: it stands last, and brings values of its own."""
+    generator = torch.Generator().manual_seed(2)
+    num_items, num_values, num_each = 2000, 600, 8
+    item = torch.arange(num_items).repeat_interleave(num_each)
+    value = (torch.rand(len(item), generator=generator) ** 4 * num_values).long()
+    known = torch.rand(num_items, generator=generator) < 0.8
+    values = torch.randn(num_items, 3, generator=generator, dtype=torch.float64)
+    design = design_of([(item, value, num_values)], known)
+    rated = design.to_dense()[known]
+    mean = values[known].mean(0)
+    gram = rated.mT @ rated + PENALTY * torch.eye(num_values).double()
+    expected = mean + design.to_dense() @ torch.linalg.solve(gram, rated.mT @ (values[known] - mean))
+    found = expected_from_content(design, known, values)
+    torch.testing.assert_close(found[~known], expected[~known], rtol=0, atol=1e-9)

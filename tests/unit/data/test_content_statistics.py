@@ -69,6 +69,16 @@ def test_a_number_that_nobody_rated_counts_as_the_nearest_that_somebody_did():
     assert found[5, MEAN] == alone[3, MEAN]
 
 
+def test_whether_a_field_has_numbers_is_said_by_rated_items_alone():
+    """A new item of an unknown year takes nothing from the others; a rated one makes years words, each for itself."""
+    years = ["1994", "1994", "1997", "1999", "1997", "soon"]
+    found = statistics([None] * 6, years=years)
+    assert found[:5].tolist() == statistics([None] * 5, years=years[:5]).tolist()
+    assert found[5, MEAN] == statistics([None] * 4, years=["1994", "1994", "1997", None])[3, MEAN]
+    words = statistics([None] * 5, years=["1994", "soon", "1997", "1999", "1997"])
+    assert words[3].tolist() != words[4].tolist()
+
+
 def test_words_of_titles_are_values_and_a_year_at_their_end_is_none():
     titles = ["Alien (1979)", "Aliens 2 (1986)", "Jaws 2 (1978)", "Rocky 2 (1979)", "Rocky (1979)"]
     found = statistics([None] * 5, titles=titles)[:, WIDTH:]

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from metarec.data.features import encode_field, fit_field
+from metarec.data.features import decode_field, encode_field, fit_field
 
 
 def column(values, kind):
@@ -30,6 +30,18 @@ def test_sets_are_encoded_alike_in_one_chunk_and_in_several():
     field = fit_field("g", "multi_valued", column([["x", "y"]], LISTS))
     chunks = pa.chunked_array([pa.array([["x"]], LISTS), pa.array([None, ["y", "x"]], LISTS)])
     assert encode_field(field, chunks).tolist() == [[1, 0], [0, 0], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrow", "values", "expected"),
+    [
+        ("categorical", TEXTS, ["b", "z", None, "a"], ["b", None, None, "a"]),
+        ("multi_valued", LISTS, [["z", "y"], None, ["y", "x"], []], [["y"], [], ["y", "x"], []]),
+    ],
+)
+def test_known_values_come_back_from_what_is_encoded(kind, arrow, values, expected):
+    field = fit_field("g", kind, column([["x", "y"]] if kind == "multi_valued" else ["a", "b"], arrow))
+    assert decode_field(field, encode_field(field, column(values, arrow))).to_pylist() == expected
 
 
 def test_a_number_is_normalised_and_a_missing_one_is_the_mean():

@@ -1,0 +1,78 @@
+"""The two dense fields that say of an item what its content lets expect of it, whether anybody has rated it or not.
+
+They follow from how training users received each item (`reception.py`) and from content alone. So a dataset has them of
+all items, and items that join the catalogue of a trained model later get theirs by the same sums: what an item that
+nobody has rated gets depends on its own content and on rated items, and changes nothing for any other.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float32
+
+from metarec.data.content_statistics import NAME as STATISTICS
+from metarec.data.content_statistics import content_statistics, values_of_fields
+from metarec.data.content_vectors import NAME as VECTORS
+from metarec.data.content_vectors import content_vectors, vectors_of_unrated
+from metarec.data.reception import Reception
+from metarec.schema import FeatureKind
+
+NAMES = (STATISTICS, VECTORS)
+"""What the fields are called."""
+
+
+class Content(NamedTuple):
+    """What items are, one row an item.
+
+    Attributes:
+        features: by name, as a source has them; the categorical and multi_valued ones count, the id is left out.
+        kinds: what each feature is, in the order of the dataset.
+        titles: whose words count as well.
+    """
+
+    features: Mapping[str, pa.ChunkedArray]
+    kinds: Mapping[str, FeatureKind]
+    titles: pa.ChunkedArray
+
+
+def content_fields(
+    reception: Reception, content: Content
+) -> tuple[dict[str, Float32[np.ndarray, "items _"]], Reception]:
+    """The fields of all items by name, and the reception in the units that they are in.
+
+    Args:
+        reception: as it was learned.
+        content: of the items.
+    """
+    values = values_of_fields(content.features, content.kinds, reception.known)
+    vectors, size = content_vectors(values, reception.known, reception.vectors)
+    fields = {STATISTICS: _statistics(reception, content), VECTORS: vectors}
+    return fields, reception._replace(vectors=reception.vectors / size)
+
+
+def fields_of_unrated(reception: Reception, content: Content) -> dict[str, Float32[np.ndarray, "unrated _"]]:
+    """The fields of the items without a training rating alone, by name; as `content_fields` has them.
+
+    Args:
+        reception: in the units of the fields.
+        content: of the items. What other items without a training rating have does not matter.
+    """
+    known = reception.known
+    values = values_of_fields(content.features, content.kinds, known)
+    return {
+        STATISTICS: _statistics(reception, content)[~known],
+        VECTORS: vectors_of_unrated(values, known, reception.vectors),
+    }
+
+
+def _statistics(reception: Reception, content: Content) -> Float32[np.ndarray, "items width"]:
+    return content_statistics(
+        content.features,
+        content.kinds,
+        content.titles,
+        num_ratings=reception.num_ratings,
+        item_bias=reception.item_bias,
+        factors=reception.factors,
+    )

@@ -1,0 +1,92 @@
+"""What content lets expect of items that nobody has rated, beside other such items and without them."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from metarec.data.content_fields import NAMES, Content, content_fields, fields_of_unrated
+from metarec.data.features import decode_field, encode_field, fit_field
+from metarec.data.reception import Reception
+
+NUM_RATED, NUM_UNRATED = 30, 6
+KINDS = {"tags": "multi_valued", "year": "categorical", "price": "numeric"}
+RNG = np.random.default_rng(0)
+TAGS = [[f"t{tag}" for tag in RNG.choice(8, RNG.integers(1, 4), replace=False)] for _ in range(NUM_RATED)]
+YEARS = [str(1990 + year) for year in RNG.integers(0, 9, NUM_RATED)]
+WORDS = RNG.choice(["one", "two", "three"], NUM_RATED)
+TITLES = [f"Thing {word} ({year})" for word, year in zip(WORDS, YEARS, strict=True)]
+
+
+def learned(num_unrated):
+    """Of 30 items with random ratings, and others without any."""
+    rng = np.random.default_rng(1)
+    rated = Reception(
+        rng.integers(1, 40, NUM_RATED),
+        rng.normal(size=(NUM_RATED, 1)),
+        rng.normal(size=(NUM_RATED, 2)),
+        rng.normal(size=(NUM_RATED, 3)),
+    )
+    return rated.with_unrated(num_unrated)
+
+
+def content(tags, years, titles):
+    features = {
+        "tags": pa.chunked_array([pa.array(tags, pa.list_(pa.string()))]),
+        "year": pa.chunked_array([pa.array(years, pa.string())]),
+        "price": pa.chunked_array([pa.nulls(len(tags), pa.float64())]),
+    }
+    return Content(features, KINDS, pa.chunked_array([pa.array(titles)]))
+
+
+UNRATED = (
+    [["t1", "t2"], ["t1", "never"], None, ["t3", "t3", "t0", "t1", "t2", "t4"], ["never"], ["t5", None]],
+    ["1991", "1874", "soon", None, "2024", "1994.0"],
+    ["Thing two", "Four (2001)", "", "thing THING", "Thing three (1874)", "17"],
+)
+"""Known values and unknown ones, more than any rated item has, a number as another text, and a year that is none."""
+RATED = (TAGS, YEARS, TITLES)
+
+
+def everything():
+    return content(*(rated + unrated for rated, unrated in zip(RATED, UNRATED, strict=True)))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The fields of all items, of which the last six have no rating, and the reception in their units."""
+    return content_fields(learned(NUM_UNRATED), everything())
+
+
+@pytest.mark.parametrize("item", range(NUM_UNRATED))
+@pytest.mark.parametrize("name", NAMES)
+def test_an_item_that_joins_later_gets_what_it_had_from_the_start(whole, item, name):
+    fields, reception = whole
+    alone = content(*([*rated, unrated[item]] for rated, unrated in zip(RATED, UNRATED, strict=True)))
+    rated = Reception(*(own[:NUM_RATED] for own in reception))
+    found = fields_of_unrated(rated.with_unrated(1), alone)[name]
+    np.testing.assert_allclose(found, fields[name][[NUM_RATED + item]], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_encoded_features_of_the_others_are_enough(whole, name):
+    """Their vocabularies have rated items' values alone, so that of unrated items most is lost, and it does not matter.
+
+    The last of the items is the one that is asked for.
+    """
+    fields, reception = whole
+    items, features = everything(), {}
+    for feature in ("tags", "year"):
+        column = items.features[feature]
+        field = fit_field(feature, KINDS[feature], column.slice(0, NUM_RATED))
+        others = decode_field(field, encode_field(field, column.slice(0, NUM_RATED + NUM_UNRATED - 1)))
+        features[feature] = pa.chunked_array([*others.chunks, *column.slice(NUM_RATED + NUM_UNRATED - 1).chunks])
+    rebuilt = Content(features, {"tags": "multi_valued", "year": "categorical"}, items.titles)
+    found = fields_of_unrated(reception, rebuilt)[name]
+    np.testing.assert_allclose(found[-1], fields[name][-1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unrated_items_change_nothing_for_rated_ones(whole, name):
+    fields, _ = whole
+    alone, _ = content_fields(learned(0), content(*RATED))
+    np.testing.assert_allclose(alone[name], fields[name][:NUM_RATED], rtol=0, atol=1e-6)
