@@ -256,8 +256,8 @@ def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Lear
     from metarec.build import build_learner
     from metarec.data.dataset import read_part
     from metarec.data.item_statistics import item_statistics
-    from metarec.serving.learner import Learner
-    from metarec.serving.onboarding import STATISTICS
+    from metarec.data.reception import read_reception
+    from metarec.serving.learner import STATISTICS, Learner
     from metarec.train.worker import checkpoints_of
 
     module = build_learner(config, dataset.schema)
@@ -280,7 +280,16 @@ def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Lear
         "training_seconds": training_seconds(folder),
         STATISTICS: {name: values.tolist() for name, values in rated._asdict().items()},
     }
-    return Learner(module, config, dataset.schema, dataset.catalogue(), item_ids, dataset.item_titles(), facts)
+    return Learner(
+        module,
+        config,
+        dataset.schema,
+        dataset.catalogue(),
+        item_ids,
+        dataset.item_titles(),
+        facts,
+        read_reception(dataset),
+    )
 
 
 def training_seconds(folder: RunFolder) -> float:

@@ -53,6 +53,11 @@ class TaskWords(NamedTuple):
         }
         return words.get(protocol, cls())
 
+    @property
+    def owner(self) -> str:
+        """Who has the features of a task: of a user in a scenario the user."""
+        return self.task.split()[0]
+
 
 USER_TASKS = TaskWords()
 

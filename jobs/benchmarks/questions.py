@@ -88,7 +88,8 @@ def _measure(config: Config, num_draws: int) -> dict[str, Any]:
 
 def orders_of(learner: "Learner", num_draws: int) -> dict[str, list[Int64[np.ndarray, " items"]]]:
     """For each draw the items with a training rating, in the order in which each choice asks about them."""
-    from metarec.serving.onboarding import STATISTICS, choose_questions
+    from metarec.serving.learner import STATISTICS
+    from metarec.serving.onboarding import choose_questions
 
     count = np.asarray(learner.facts[STATISTICS]["num_ratings"])
     popular = np.argsort(-count, kind="stable")[: int((count > 0).sum())]

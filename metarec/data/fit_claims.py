@@ -28,7 +28,7 @@ def vocabularies_are_of_training(totals: Totals) -> Iterator[AuditCheck]:
     """Every known value occurs in training, every mean is that of training."""
     rows = {"user": np.unique(totals.users["train"]), "item": np.flatnonzero(totals.num_ratings["train"])}
     tables = {"user": totals.tables.users, "item": totals.tables.items}
-    words = {"user": totals.tables.words.task.split()[0], "item": totals.tables.words.row}
+    words = {"user": totals.tables.words.owner, "item": totals.tables.words.row}
     sides: tuple[Side, ...] = ("user", "item")
     for side in sides:
         for field in totals.tables.dataset.schema.fields(side):

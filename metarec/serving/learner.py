@@ -27,20 +27,26 @@ from metarec.build import build_learner
 from metarec.config import Config, config_from_dict, config_to_dict
 from metarec.contracts import RunningState, State
 from metarec.data.negatives import Negatives
+from metarec.data.reception import Reception
 from metarec.errors import RequestError, StorageError
 from metarec.schema import Schema
 from metarec.serving.explanation import contributions
+from metarec.serving.new_items import Items, append_items
 from metarec.serving.ranking import BestItems, best_candidates
+from metarec.serving.raw_features import as_number, encode_features
 from metarec.serving.request_rows import rows_of_requests, with_negatives
-from metarec.serving.user_features import as_number, encode_users
 from metarec.task import Catalogue, Rows
 
 Ratings = Mapping[str, float | int] | Sequence[tuple[str, float | int]]
 """Item id → rating, or (item id, rating) pairs from oldest to newest."""
 
 WEIGHTS, CATALOGUE, DESCRIPTION = "weights.safetensors", "catalogue.safetensors", "learner.json"
+RECEPTION = "reception.safetensors"
+"""The file that models with content fields have besides."""
 BUNDLE = "bundle"
 """The folder of an MLflow model's artifacts that holds a learner's files."""
+STATISTICS = "item_ratings"
+"""The key of a learner's facts that holds `num_ratings`, `mean` and `variance` of each item's training ratings."""
 _ITEM = "item."
 
 
@@ -85,6 +91,7 @@ class Learner:
         item_ids: by index.
         item_titles: by index.
         facts: JSON values that travel with it: dataset, fingerprint, run, results.
+        reception: of the items, where the model has content fields; without it that model takes no new items.
     """
 
     def __init__(  # noqa: PLR0917  (what a model consists of, in the order of its making)
@@ -96,6 +103,7 @@ class Learner:
         item_ids: Sequence[str],
         item_titles: Sequence[str],
         facts: Mapping[str, Any],
+        reception: Reception | None = None,
     ) -> None:
         assert len(item_ids) == len(item_titles) == catalogue.num_items
         self.module = module.eval()
@@ -105,6 +113,7 @@ class Learner:
         self.item_ids = tuple(item_ids)
         self.item_titles = tuple(item_titles)
         self.facts = dict(facts)
+        self.reception = reception
         self.words = config.words
         self._index = {item: index for index, item in enumerate(self.item_ids)}
 
@@ -172,7 +181,8 @@ class Learner:
             RequestError: a feature cannot be used.
         """
         device = self.catalogue.offset.device
-        features = encode_users(self.schema.user_fields, users, self.config.tables.separator)
+        word, separator = self.words.owner, self.config.tables.separator
+        features = encode_features(self.schema.user_fields, users, separator, word=word)
         return self.catalogue._replace(user_features=features).to(device), self.rows(items, ratings)
 
     def rows(
@@ -188,6 +198,30 @@ class Learner:
         rows = rows_of_requests(items, ratings, num_heads=len(self.schema.heads), dtype=self.catalogue.offset.dtype)
         negatives = Negatives.among_known(self.catalogue, self.config.task.num_negatives)
         return with_negatives(rows, negatives, earlier).to(self.catalogue.offset.device)
+
+    def with_items(self, items: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str] | None = None) -> "Learner":
+        """The same model with further items behind those that it knows, scored from their features alone.
+
+        They are to it as items of the items table are that nobody rated in training. This learner stays as it is.
+
+        Args:
+            items: item id → features by name, as `adapt` takes those of users.
+            titles: item id → title of some of them; the others are called by their ids.
+
+        Raises:
+            RequestError: an id is known already, a title is of none of the items, a feature is unknown, a value cannot
+                be used, or the model lacks what content fields of new items follow from.
+        """
+        known = Items(self.item_ids, self.item_titles, self.catalogue, self.reception)
+        new = {str(item): features for item, features in items.items()}
+        called = {str(item): title for item, title in (titles or {}).items()}
+        grown = append_items(known, new, called, config=self.config, schema=self.schema)
+        facts = dict(self.facts)
+        if STATISTICS in facts:
+            facts[STATISTICS] = {name: [*values, *[0] * len(new)] for name, values in facts[STATISTICS].items()}
+        return Learner(
+            self.module, self.config, self.schema, grown.catalogue, grown.ids, grown.titles, facts, grown.reception
+        )
 
     def require_increments(self) -> None:
         """Refuse to go on without the earlier ratings where that cannot be done.
@@ -253,11 +287,15 @@ class Learner:
             "item_titles": self.item_titles,
             "facts": self.facts,
         }
-        return {
+        files = {
             WEIGHTS: _save_tensors(self.module.state_dict()),
             CATALOGUE: _save_tensors(tensors),
             DESCRIPTION: json.dumps(description).encode(),
         }
+        if self.reception is not None:
+            arrays = self.reception._asdict()
+            files[RECEPTION] = _save_tensors({name: torch.from_numpy(values) for name, values in arrays.items()})
+        return files
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> "Learner":
@@ -281,9 +319,12 @@ class Learner:
         tensors = safetensors.torch.load(files[CATALOGUE])
         items = {name.removeprefix(_ITEM): tensor for name, tensor in tensors.items() if name.startswith(_ITEM)}
         catalogue = Catalogue({}, items, tensors["offset"], tensors["item_bias"])
-        return cls(
-            module, config, schema, catalogue, description["item_ids"], description["item_titles"], description["facts"]
-        )
+        ids, titles, facts = (description[name] for name in ("item_ids", "item_titles", "facts"))
+        reception = None
+        if RECEPTION in files:
+            arrays = {name: tensor.numpy() for name, tensor in safetensors.torch.load(files[RECEPTION]).items()}
+            reception = Reception(**arrays)
+        return cls(module, config, schema, catalogue, ids, titles, facts, reception)
 
     def _check_rating(self, item: str, rating: float | int) -> float:
         head, value = self.schema.heads[0], as_number(rating)

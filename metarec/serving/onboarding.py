@@ -33,11 +33,9 @@ from torch import Tensor
 from metarec.algorithms.all_items import score_items
 from metarec.algorithms.inner_loop import StepwiseAlgorithm
 from metarec.errors import RequestError
-from metarec.serving.learner import Learner
+from metarec.serving.learner import STATISTICS, Learner
 
 Choice = Literal["variance", "evidence", "gradient"]
-STATISTICS = "item_ratings"
-"""The key of a learner's facts that holds `num_ratings`, `mean` and `variance` of each item's training ratings."""
 NUM_REFERENCES = 200
 """Items that predictions are compared on: those rated most often."""
 ASKED_AT_ONCE = 256

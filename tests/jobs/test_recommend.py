@@ -16,8 +16,7 @@ from metarec.build import build_learner
 from metarec.config import load_config
 from metarec.errors import RegistryError, RequestError
 from metarec.schema import FeatureField, Schema
-from metarec.serving.learner import Learner
-from metarec.serving.onboarding import STATISTICS
+from metarec.serving.learner import STATISTICS, Learner
 from metarec.task import Catalogue
 
 ROOT = Path(__file__).parents[2]

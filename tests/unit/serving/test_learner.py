@@ -8,7 +8,7 @@ import torch
 from metarec.errors import RequestError, StorageError
 from metarec.schema import Head
 from metarec.serving.learner import CATALOGUE, DESCRIPTION, WEIGHTS, Learner
-from metarec.serving.user_features import encode_users
+from metarec.serving.raw_features import encode_features
 from tests.tiny_learner import FIELDS, ITEMS, TITLES, tiny_learner
 
 
@@ -93,7 +93,7 @@ def test_features_of_the_user_change_predictions_and_unknown_values_count_as_unk
 
 def test_every_kind_of_user_feature_is_encoded():
     user = {"age": "25", "tastes": "tango|jazz", "height": "180", "survey": "0.5 -1"}
-    encoded = encode_users(FIELDS, [user], "|")
+    encoded = encode_features(FIELDS, [user], "|", word="user")
     assert encoded["age"].tolist() == [[2]]
     assert sorted(encoded["tastes"].tolist()[0]) == [1, 3]
     assert encoded["height"].tolist() == [[1.0]]
@@ -101,7 +101,7 @@ def test_every_kind_of_user_feature_is_encoded():
 
 
 def test_what_is_left_out_is_unknown():
-    encoded = encode_users(FIELDS, [{"tastes": ["chess"]}], "|")
+    encoded = encode_features(FIELDS, [{"tastes": ["chess"]}], "|", word="user")
     assert {name: tensor.tolist() for name, tensor in encoded.items()} == {
         "age": [[0]], "tastes": [[0, 0]], "height": [[0.0]], "survey": [[0.0, 0.0]]
     }  # fmt: skip

@@ -8,8 +8,8 @@ from metarec.build import ALGORITHMS, build_learner
 from metarec.config import load_config
 from metarec.errors import RequestError
 from metarec.schema import FeatureField, Head, Schema
-from metarec.serving.learner import Learner
-from metarec.serving.onboarding import STATISTICS, choose_questions, evidence_values, gradient_values, variance_values
+from metarec.serving.learner import STATISTICS, Learner
+from metarec.serving.onboarding import choose_questions, evidence_values, gradient_values, variance_values
 from metarec.task import Catalogue
 from tests.tiny_learner import ITEMS, tiny_learner
 
