@@ -3,6 +3,8 @@
 python -m jobs.recommend --model URI --ratings "ITEM:RATING,…" [--user "FEATURE=VALUE,…"] [-k 10] [--explain]
 python -m jobs.recommend --model URI --users FILE --out DIR [-k 10]
 python -m jobs.recommend --model URI --ask N [--by variance|evidence|gradient]
+
+With --items FILE, a table of items that were added after training, the model scores these from their features alone.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from metarec.config import Config
 from metarec.errors import RequestError
 
 if TYPE_CHECKING:
+    from metarec.serving.items_table import ItemsTable
     from metarec.serving.learner import AdaptedUser, Learner, Recommendation
     from metarec.serving.users_table import UsersTable
 
@@ -37,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", default="", metavar="FEATURE=VALUE,…", help='such as "age=25,gender=F"')
     parser.add_argument("-k", type=int, default=10, help="how many items to recommend (10)")
     parser.add_argument("--explain", action="store_true", help="what the user's ratings did to each score")
+    parser.add_argument(
+        "--items",
+        metavar="FILE",
+        help="a Parquet or CSV table of items added after training; columns as tables.item, tables.title and features",
+    )
     parser.add_argument("--allow", metavar="FILE", help="recommend only these items; one id a line")
     parser.add_argument("--deny", metavar="FILE", help="never recommend these items; one id a line")
     parser.add_argument("--out", metavar="DIR", help="with --users: an empty folder for the Parquet files")
@@ -75,6 +83,11 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     for name in ("user", "explain"):
         if getattr(arguments, name) and not ratings:
             raise RequestError(f"--{name} needs --ratings, those of one user")
+    if arguments.items is not None and arguments.ask is not None:
+        raise RequestError(
+            "--items: what to ask about is chosen by training ratings, which new items have none of; leave it out "
+            "with --ask"
+        )
     for name in ("allow", "deny"):
         if getattr(arguments, name) is not None and arguments.ask is not None:
             raise RequestError(f"--{name} says what may be recommended; leave it out with --ask")
@@ -83,7 +96,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 def serve_one(config: Config, arguments: argparse.Namespace) -> None:
     """Print the k best items for one user."""
     ratings, features = parse_ratings(arguments.ratings), parse_user(arguments.user)
-    learner = _pull(arguments.model, config)
+    learner = _with_items(_pull(arguments.model, config), config, arguments)
     user = learner.adapt(ratings, user=features)
     best = user.recommend(arguments.k, among=_allowed(learner, arguments))
     rows = [(f"{place}", each.item, each.title, f"{each.score:.2f}") for place, each in enumerate(best, start=1)]
@@ -98,7 +111,7 @@ def serve_table(config: Config, arguments: argparse.Namespace) -> None:
     from metarec.serving.bulk import check_request, recommend_to_table
     from metarec.serving.users_table import read_users
 
-    learner = _pull(arguments.model, config)
+    learner = _with_items(_pull(arguments.model, config), config, arguments)
     among = _allowed(learner, arguments) or learner.item_ids
     check_request(learner, arguments.out, k=arguments.k, among=among)
     table = read_users(learner, arguments.users, config.tables)
@@ -174,6 +187,28 @@ def _allowed(learner: "Learner", arguments: argparse.Namespace) -> Sequence[str]
     if found.unknown:
         print(f"{len(found.unknown):,} listed {learner.words.rows} are unknown to the model: {_some(found.unknown)}")
     return found.items
+
+
+def _with_items(learner: "Learner", config: Config, arguments: argparse.Namespace) -> "Learner":
+    """The model with the items of a table that it does not know, where there is one; what was left out is reported."""
+    from metarec.serving.items_table import read_items
+
+    if arguments.items is None:
+        return learner
+    table = read_items(learner, arguments.items, config.tables)
+    for line in _notes_on_items(table, arguments.items, learner.words.rows):
+        print(line)
+    return learner.with_items(table.new, table.titles) if table.new else learner
+
+
+def _notes_on_items(table: "ItemsTable", place: str, rows: str) -> list[str]:
+    """What of the table was left out, and what is not in it."""
+    notes = [f"{count:,} rows of {place} left out: {reason}" for reason, count in table.unusable.items()]
+    if table.num_known:
+        notes.append(f"{table.num_known:,} {rows} of {place} are known to the model and stay as they are")
+    if table.missing and table.new:
+        notes.append(f"{place} has no column {', '.join(table.missing)}: unknown of its {len(table.new):,} new {rows}")
+    return notes
 
 
 def _notes(table: "UsersTable") -> list[str]:

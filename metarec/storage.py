@@ -42,6 +42,13 @@ def join(uri: str, *names: str) -> str:
     return "/".join([place.rstrip("/"), *names]) + options
 
 
+def folder_and_name(uri: str) -> tuple[str, str]:
+    """What `join` puts together: the folder that a path or URI lies in, and its name there."""
+    place, options = split_options(uri)
+    folder, _, name = place.rstrip("/").rpartition("/")
+    return (folder or ("/" if place.startswith("/") else ".")) + options, name
+
+
 def beside(uri: str, suffix: str) -> str:
     """A path or URI with something added to its name: `metrics.jsonl` and `.sent` make `metrics.jsonl.sent`."""
     place, options = split_options(uri)

@@ -176,6 +176,16 @@ def list_files(folder: str, name: str, setting: str) -> list[str]:
     return files
 
 
+def column_names(folder: str, name: str, setting: str) -> list[str]:
+    """The columns that any file of a table has.
+
+    Raises:
+        DataError: there is no such table, or its files or headers cannot be read.
+    """
+    schemas = [_schema(folder, file) for file in list_files(folder, name, setting)]
+    return list(dict.fromkeys(column for schema in schemas for column in schema.names))
+
+
 def _slices(folder: str, file: str) -> list[RatingsPart]:
     if file.lower().endswith(_CSV):
         texts = split_text(storage.join(folder, file))

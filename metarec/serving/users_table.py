@@ -58,7 +58,7 @@ def read_users(learner: Learner, place: str, tables: TablesConfig) -> UsersTable
         raise RequestError("a model of item tasks adapts to one new item at a time; give its ratings with --ratings")
     if not storage.exists(place):
         raise RequestError(f"{place} does not exist; name a Parquet or CSV file of users, items and ratings")
-    folder, _, name = place.rstrip("/").rpartition("/")
+    folder, name = storage.folder_and_name(place)
     columns = TablesConfig(
         ratings=name,
         user=tables.user,
@@ -68,7 +68,7 @@ def read_users(learner: Learner, place: str, tables: TablesConfig) -> UsersTable
         low=head.low,
         high=head.high,
     )
-    source = Tables(folder or ("/" if place.startswith("/") else "."), columns)
+    source = Tables(folder, columns)
     parts = source.parts()
     cleaned = [clean_ratings(source.read(part), (head,), file=part.file, part=part.number) for part in parts]
     unusable = _counts(pa.concat_tables([each.quarantined for each in cleaned])["reason"])

@@ -27,9 +27,11 @@ def model(tmp_path_factory):
     """Four items with biases 1, 0.5, 0 and -0.5 over an offset of 3, and no training."""
     folder = str(tmp_path_factory.mktemp("model"))
     config = load_config(overrides=["inner.lr=1e-9"])
-    schema = Schema((FeatureField("age", "categorical", ("25",)),), (FeatureField("id", "categorical", ("50", "181")),))
+    fields = FeatureField("id", "categorical", ("50", "181")), FeatureField("genres", "multi_valued", ("war",))
+    schema = Schema((FeatureField("age", "categorical", ("25",)),), fields)
     bias = torch.tensor([[1.0], [0.5], [0.0], [-0.5]])
-    catalogue = Catalogue({}, {"id": torch.tensor([[1], [2], [0], [0]])}, torch.tensor([3.0]), bias)
+    features = {"id": torch.tensor([[1], [2], [0], [0]]), "genres": torch.tensor([[1], [0], [0], [0]])}
+    catalogue = Catalogue({}, features, torch.tensor([3.0]), bias)
     titles = ["Star Way (1977)", "Return (1983)", "Third", "Fourth: a title, long"]
     learner = Learner(build_learner(config, schema), config, schema, catalogue, ["50", "181", "a:b", "9"], titles, {})
     storage.write_bundle(folder, "model", learner.to_files())
@@ -38,6 +40,7 @@ def model(tmp_path_factory):
 
 def arguments(model, ratings=None, user="", k=2, **others):
     others = {"explain": False, "allow": None, "deny": None, "users": None, "out": None, "ask": None} | others
+    others = {"items": None} | others
     return argparse.Namespace(model=model, ratings=ratings, user=user, k=k, **{"by": "variance"} | others)
 
 
@@ -78,6 +81,40 @@ def test_lists_say_what_may_be_recommended(model, capsys, tmp_path):
         recommend.run(load_config(), arguments(model, "a:b:3", k=2, **lists))
 
 
+def test_items_of_a_table_are_rated_recommended_and_explained(model, capsys, tmp_path):
+    """They are at the offset of 3; the user gave 4 to one of them, which is 1 / (1 + 5) above for all others."""
+    place, damping = tmp_path / "items.csv", load_config().model.user_bias_damping
+    place.write_text("item_id,name,genres,stock\n50,Renamed,war,1\nnew:1,First,war|drama,2\nnew:2,Second,,3\n,,,\n")
+    (tmp_path / "allow").write_text("new:2\n")
+    config = load_config(overrides=["tables.title=name"])
+    lists = {"allow": str(tmp_path / "allow")}
+    recommend.run(config, arguments(model, "new:1:4", k=1, items=str(place), explain=True, **lists))
+    assert capsys.readouterr().out.splitlines() == [
+        f"1 rows of {place} left out: the id is missing",
+        f"1 items of {place} are known to the model and stay as they are",
+        "   item   title   score",
+        f"1  new:2  Second   {3 + 1 / (1 + damping):.2f}",
+        f"     {1 / (1 + damping):+.2f}  4 for First (new:1)",
+    ]
+
+
+def test_columns_that_a_table_of_items_lacks_are_named(model, capsys, tmp_path):
+    (tmp_path / "items.csv").write_text("item_id\nnew\n")
+    config = load_config(overrides=["tables.title=name"])
+    recommend.run(config, arguments(model, "", k=5, items=f"{tmp_path}/items.csv"))
+    first, _, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"{tmp_path}/items.csv has no column name, genres: unknown of its 1 new items"
+    assert ["4", "new", "new", "3.00"] in [line.split() for line in lines]
+
+
+def test_a_table_of_known_items_changes_nothing(model, capsys, tmp_path):
+    (tmp_path / "items.csv").write_text("item_id\n50\n9\n")
+    recommend.run(load_config(), arguments(model, "", k=4, items=f"{tmp_path}/items.csv"))
+    first, _, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"2 items of {tmp_path}/items.csv are known to the model and stay as they are"
+    assert [line.split()[1] for line in lines] == ["50", "181", "a:b", "9"]
+
+
 def test_lists_that_leave_nothing_are_refused(model, tmp_path):
     (tmp_path / "allow").write_text("absent\n")
     with pytest.raises(RequestError, match="leave none of the 4 items of this model; allow more or deny fewer"):
@@ -109,6 +146,10 @@ def test_the_items_to_ask_about_are_printed(model, capsys, tmp_path):
         ({"ratings": "", "out": "x"}, "--users and --out go together"),
         ({"users": "a.csv", "out": "x", "explain": True}, "--explain needs --ratings"),
         ({"ask": 3, "user": "age=25"}, "--user needs --ratings"),
+        (
+            {"ask": 3, "items": "x"},
+            "--items: what to ask about is chosen by training ratings, which new items have none",
+        ),
         ({"ask": 3, "deny": "x"}, "--deny says what may be recommended; leave it out with --ask"),
     ],
 )

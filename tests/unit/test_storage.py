@@ -55,6 +55,19 @@ def test_join_puts_one_slash_between_names():
     assert storage.join("s3://bucket/", "runs", "a") == "s3://bucket/runs/a"
 
 
+@pytest.mark.parametrize(
+    ("uri", "folder", "name"),
+    [
+        ("a.csv", ".", "a.csv"),
+        ("/a.csv", "/", "a.csv"),
+        ("/x/tables/", "/x", "tables"),
+        ("s3://bucket/x/a.csv?region=eu", "s3://bucket/x?region=eu", "a.csv"),
+    ],
+)
+def test_a_place_is_taken_apart_as_join_puts_it_together(uri, folder, name):
+    assert storage.folder_and_name(uri) == (folder, name)
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(StorageError, match="cannot read /nowhere/at/all: no such file or directory"):
         storage.read_bytes("/nowhere/at/all")
