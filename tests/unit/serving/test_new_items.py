@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pytest
 import torch
-from test_learner import tiny_learner
 
 from metarec.build import build_learner
 from metarec.config import Config, with_values
@@ -22,6 +21,7 @@ from metarec.serving.learner import RECEPTION, STATISTICS, Learner
 from metarec.serving.many_users import recommend_to_all
 from metarec.serving.onboarding import choose_questions
 from metarec.task import Catalogue
+from tests.tiny_learner import tiny_learner
 
 NUM_USERS, NUM_RATED = 40, 30
 KINDS = {"tags": "multi_valued", "brand": "categorical", "year": "categorical", "price": "numeric", "look": "dense"}
