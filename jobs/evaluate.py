@@ -246,7 +246,7 @@ def evaluate_on_test(
     catalogue, test = dataset.catalogue(), dataset.histories("test")
     ranked_among, known = None, None
     if config.evaluate.candidates == "all":
-        ranked_among = WholeCatalogue(catalogue.num_items, dataset.histories("train"))
+        ranked_among = WholeCatalogue(catalogue.num_items, dataset.elsewhere())
     if config.evaluate.known_ratings:
         known = KnownRatings(dataset.histories("train"), config.evaluate.known_ratings, config.protocol.seed)
     say(f"evaluating {len(predictors)} predictors on {len(test):,} test {config.words.tasks}")

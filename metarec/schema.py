@@ -26,6 +26,8 @@ ID = "id"
 
 ITEM_TASKS, SCENARIO_TRANSFER = "item_tasks", "scenario_transfer"
 """The protocols whose tasks are not users."""
+FIXED_ROLES = ("warm", "interest_drift")
+"""The protocols that say themselves which ratings of a validation or test task are the query."""
 
 
 class TaskWords(NamedTuple):

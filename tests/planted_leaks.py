@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from metarec import storage
 from metarec.data.audit import audit
+from metarec.data.histories import ELSEWHERE, QUERY
 from metarec.data.parquet import write_parquet
 
 
@@ -19,6 +20,11 @@ def violated(dataset):
 
 def task_table(dataset, split):
     return pq.read_table(dataset.parts(split)[0].uri)
+
+
+def training_rows(table):
+    """Tasks of another split as training has them."""
+    return table.drop_columns([name for name in (QUERY, ELSEWHERE) if name in table.column_names])
 
 
 def with_tasks(clean, tmp_path, **tables):

@@ -84,7 +84,8 @@ class EvaluateConfig:
     relevant: float = 4.0
     """The lowest rating of an item that a user wants; of plain events every event is one."""
     candidates: Literal["rated", "all"] = "rated"
-    """What held-out ratings are ranked among: `rated`: themselves; `all`: all items that the user has not met."""
+    """What held-out ratings are ranked among: `rated`: themselves; `all`: all items that the user has not met anywhere
+    in the data, in scenario_transfer in the scenario."""
     known_ratings: int = 0
     """item_cold: how many of a user's training ratings, drawn at random, stand in the support of a test task beside
     those of new items, at any size; 0 = none, as published. Validation does without."""

@@ -7,10 +7,10 @@ for the claims on what was fitted; no more than those with the same users are he
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from metarec.data import fit_claims, place_claims, role_claims
+from metarec.data import elsewhere_claims, fit_claims, place_claims, role_claims
 from metarec.data.claim import AuditCheck, Files, Tables, Totals, merge, no_totals
 from metarec.data.dataset import Dataset, Part
-from metarec.data.histories import from_table, task_schema
+from metarec.data.histories import elsewhere_from_table, from_table
 from metarec.data.parquet import read_parquet
 from metarec.errors import LeakError
 from metarec.schema import SPLITS, Split
@@ -22,6 +22,9 @@ CHECKS_OF_FILES: tuple[Callable[[Files], Iterator[AuditCheck]], ...] = (
     role_claims.roles_are_whole,
     role_claims.nothing_is_later,
     role_claims.first_raters_are_first,
+    elsewhere_claims.elsewhere_is_not_here,
+    elsewhere_claims.elsewhere_is_everything,
+    elsewhere_claims.elsewhere_has_no_target,
 )
 """What can be said of each user alone."""
 CHECKS: tuple[Callable[[Totals], Iterator[AuditCheck]], ...] = (
@@ -71,15 +74,14 @@ def require_clean(checks: Sequence[AuditCheck]) -> None:
 
 
 def _read(tables: Tables, parts: Mapping[Split, Part]) -> Files:
-    heads = [head.name for head in tables.dataset.schema.heads]
-    fixed = tables.protocol in role_claims.FIXED_ROLES
     tasks = {
         split: read_parquet(parts[split].uri, parts[split].sha256)
         if split in parts
-        else task_schema(heads, fixed_roles=fixed and split != "train").empty_table()
+        else tables.columns(split).empty_table()
         for split in SPLITS
     }
-    return Files(tables, tasks, {split: from_table(table) for split, table in tasks.items()})
+    histories = {split: from_table(table) for split, table in tasks.items()}
+    return Files(tables, tasks, histories, elsewhere_from_table(tasks["test"]))
 
 
 def _violated(checks: Sequence[AuditCheck]) -> bool:

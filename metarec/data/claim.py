@@ -8,8 +8,8 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64
 
 from metarec.data.dataset import Dataset
-from metarec.data.histories import Histories
-from metarec.schema import SPLITS, Split, TaskWords
+from metarec.data.histories import Histories, task_schema
+from metarec.schema import FIXED_ROLES, SPLITS, Split, TaskWords
 
 EARLIER: tuple[tuple[Split, Split], ...] = (("validation", "train"), ("test", "train"), ("test", "validation"))
 """Each split beside those that are learned from, or chosen by, before it."""
@@ -55,6 +55,12 @@ class Tables(NamedTuple):
         """What its tasks and their rows are called."""
         return TaskWords.of(self.protocol)
 
+    def columns(self, split: Split) -> pa.Schema:
+        """What the files of a split must hold."""
+        heads = [head.name for head in self.dataset.schema.heads]
+        fixed = self.protocol in FIXED_ROLES and split != "train"
+        return task_schema(heads, fixed_roles=fixed, elsewhere=split == "test")
+
 
 class Files(NamedTuple):
     """The files of all splits with the same users, in memory.
@@ -63,11 +69,17 @@ class Files(NamedTuple):
         tables: of the dataset.
         tasks: of each split, as its file has them; empty where there is none.
         histories: the same as arrays.
+        elsewhere: what each test user rated besides, by the file.
     """
 
     tables: Tables
     tasks: Mapping[Split, pa.Table]
     histories: Mapping[Split, Histories]
+    elsewhere: Histories
+
+    def pairs(self, histories: Histories) -> Int64[np.ndarray, " rows"]:
+        """The user and the item of each row as one number."""
+        return histories.user[histories.row_history] * self.tables.items.num_rows + histories.item
 
 
 class Totals(NamedTuple):

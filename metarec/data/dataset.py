@@ -3,7 +3,7 @@
 ::
 
     manifest.json            schema, counts, protocol, checksums; written last
-    train/part-00000.parquet validation/… test/…    one row a user: `histories.task_schema`
+    train/part-00000.parquet validation/… test/…    one row a user: `histories.task_schema`, in test with `elsewhere`
     users.parquet            by user index: id, scenario (where tasks go by it), feature.<name>
     items.parquet            by item index: id, title, training_ratings, bias.<head>, feature.<name>; with
                              `data.content_statistics` reception.factors and reception.vectors, from which, beside
@@ -22,7 +22,7 @@ import pyarrow as pa
 import torch
 
 from metarec import storage
-from metarec.data.histories import Histories, concatenate, from_table
+from metarec.data.histories import Histories, concatenate, elsewhere_from_table, from_table
 from metarec.data.parquet import read_parquet
 from metarec.schema import SPLITS, FeatureField, Schema, Side, Split
 from metarec.task import Catalogue
@@ -102,6 +102,17 @@ class Dataset:
             StorageError: a file is missing or damaged.
         """
         return concatenate([read_part(part) for part in self.parts(split)])
+
+    def elsewhere(self) -> Histories:
+        """What each test user rated besides her task, wherever that stands, as histories without a head.
+
+        It is from usable ratings of what the task is of: in scenario transfer, of the user in that scenario alone. The
+        other splits have no such column, so that nothing is trained or chosen by what is tested on.
+
+        Raises:
+            StorageError: a file is missing or damaged.
+        """
+        return concatenate([elsewhere_from_table(read_parquet(p.uri, p.sha256)) for p in self.parts("test")])
 
     def catalogue(self) -> Catalogue:
         """The features and biases of all users and items, numbers as float32.

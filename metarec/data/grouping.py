@@ -53,6 +53,7 @@ def to_tasks(
     user: Int64[np.ndarray, " rows"],
     item: Int64[np.ndarray, " rows"],
     query: Bool[np.ndarray, " rows"] | None = None,
+    elsewhere: pa.ListArray | None = None,
 ) -> pa.Table:
     """One row a user, in the schema of prepared tasks.
 
@@ -62,6 +63,7 @@ def to_tasks(
         user: each row's user index.
         item: each row's item index.
         query: whether each row is of the query, where roles are fixed.
+        elsewhere: the items that each user rated besides, where tasks are to tell.
     """
     start = np.flatnonzero(np.diff(user, prepend=-1))
     offsets = pa.array(np.append(start, len(user)).astype(np.int32))
@@ -73,7 +75,27 @@ def to_tasks(
     columns = [pa.array(user[start]), as_lists(pa.array(item)), as_lists(rows[TIMESTAMP])]
     columns += [as_lists(rows[TARGET + head].cast(pa.float32())) for head in heads]
     columns += [] if query is None else [as_lists(pa.array(query))]
-    return pa.table(columns, schema=task_schema(heads, fixed_roles=query is not None))
+    columns += [] if elsewhere is None else [elsewhere]
+    return pa.table(columns, schema=task_schema(heads, fixed_roles=query is not None, elsewhere=elsewhere is not None))
+
+
+def rated_elsewhere(
+    chosen: Bool[np.ndarray, " rows"], *, user: Int64[np.ndarray, " rows"], item: Int64[np.ndarray, " rows"]
+) -> pa.ListArray:
+    """The items of the other rows of each user who has a chosen one.
+
+    Args:
+        chosen: which rows make the users' tasks.
+        user: each row's user index, ascending.
+        item: each row's item index; none stands twice for a user.
+
+    Returns:
+        A list for each of these users, ascending.
+    """
+    owners = np.unique(user[chosen])
+    other = ~chosen & np.isin(user, owners)
+    offsets = np.append(np.searchsorted(user[other], owners), other.sum()).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(item[other]))
 
 
 def _codes(column: pa.ChunkedArray) -> Int64[np.ndarray, " rows"]:

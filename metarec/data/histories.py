@@ -12,6 +12,8 @@ TARGET = "target."
 """Prefix of the Parquet columns that hold a head's targets: `target.rating`, …"""
 QUERY = "query"
 """The Parquet column of fixed roles; a file without it leaves them to be drawn."""
+ELSEWHERE = "elsewhere"
+"""The Parquet column of test tasks that holds the items which their users rated besides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,44 +74,54 @@ class Histories:
         return replace(found, user=users, offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def task_schema(heads: Sequence[str], *, fixed_roles: bool = False) -> pa.Schema:
+def task_schema(heads: Sequence[str], *, fixed_roles: bool = False, elsewhere: bool = False) -> pa.Schema:
     """The Parquet schema of prepared tasks: one row a user, parallel lists, oldest rating first.
 
     Columns: `user` (index into users.parquet), `item` (indices into items.parquet), `timestamp` (unix seconds, null
-    where unknown), for each head `target.<head>` (null where not observed) and with fixed roles `query`.
+    where unknown), for each head `target.<head>` (null where not observed), with fixed roles `query`, and of tasks that
+    are ranked in the whole catalogue `elsewhere` (indices of what the user rated besides; a list of its own length).
     """
     columns = [("user", pa.int64()), ("item", pa.list_(pa.int64())), ("timestamp", pa.list_(pa.int64()))]
     columns += [(TARGET + head, pa.list_(pa.float32())) for head in heads]
-    return pa.schema([*columns, (QUERY, pa.list_(pa.bool_()))] if fixed_roles else columns)
+    columns += [(QUERY, pa.list_(pa.bool_()))] if fixed_roles else []
+    return pa.schema([*columns, (ELSEWHERE, pa.list_(pa.int64()))] if elsewhere else columns)
 
 
 def from_table(table: pa.Table) -> Histories:
-    """Histories of a table of `task_schema`; lists are parallel, none is null."""
+    """Histories of a table of `task_schema`, without what stands elsewhere; lists are parallel, none is null."""
     table = table.combine_chunks()
+    heads = [name for name in table.column_names if name.startswith(TARGET)]
     if table.num_rows == 0:
-        heads = sum(name.startswith(TARGET) for name in table.column_names)
         empty = np.zeros(0, np.int64)
         return Histories(
             empty,
             np.zeros(1, np.int64),
             empty,
-            np.zeros((0, heads), np.float32),
-            np.zeros((0, heads), bool),
+            np.zeros((0, len(heads)), np.float32),
+            np.zeros((0, len(heads)), bool),
             np.zeros(0, bool) if QUERY in table.column_names else None,
         )
     items = table["item"].chunk(0)
-    offsets = items.offsets.to_numpy().astype(np.int64)
-    values = [table[name].chunk(0).flatten() for name in table.column_names if name.startswith(TARGET)]
-    observed = np.stack([v.is_valid().to_numpy(zero_copy_only=False) for v in values], axis=1)
-    target = np.stack([v.fill_null(0.0).to_numpy(zero_copy_only=False) for v in values], axis=1)
+    offsets, item = items.offsets.to_numpy().astype(np.int64), items.flatten().to_numpy().astype(np.int64)
+    target = np.zeros((len(item), len(heads)), np.float32)
+    observed = np.zeros(target.shape, bool)
+    for head, name in enumerate(heads):
+        values = table[name].chunk(0).flatten()
+        target[:, head] = values.fill_null(0.0).to_numpy(zero_copy_only=False)
+        observed[:, head] = values.is_valid().to_numpy(zero_copy_only=False)
     return Histories(
         user=table["user"].to_numpy().astype(np.int64),
         offsets=offsets - offsets[0],
-        item=items.flatten().to_numpy().astype(np.int64),
-        target=target.astype(np.float32),
+        item=item,
+        target=target,
         observed=observed,
         query=_flat_roles(table),
     )
+
+
+def elsewhere_from_table(table: pa.Table) -> Histories:
+    """What the users of a table of `task_schema` rated besides, as histories without a head: items alone."""
+    return from_table(table.select(["user", ELSEWHERE]).rename_columns(["user", "item"]))
 
 
 def concatenate(parts: Sequence[Histories]) -> Histories:

@@ -17,8 +17,11 @@ COLD_ITEMS = ("item_cold", "user_and_item_cold")
 
 def indices_are_in_range(files: Files) -> Iterator[AuditCheck]:
     """Without this nothing can be looked up."""
-    for name, size in (("user", files.tables.users.num_rows), ("item", files.tables.items.num_rows)):
-        values = np.concatenate([getattr(histories, name) for histories in files.histories.values()])
+    found = [*files.histories.values()]
+    users = np.concatenate([histories.user for histories in found])
+    items = np.concatenate([histories.item for histories in (*found, files.elsewhere)])
+    sizes = files.tables.users.num_rows, files.tables.items.num_rows
+    for name, values, size in (("user", users, sizes[0]), ("item", items, sizes[1])):
         bad = (values < 0) | (values >= size)
         claim = f"every {name} index points into {name}s.parquet"
         yield check(claim, bad, lambda i, v=values, s=size, n=name: f"{n} {v[i]} of {s}")  # type: ignore[misc]

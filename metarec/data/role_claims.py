@@ -7,16 +7,14 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
 from metarec.data.claim import CALLED, EARLIER, AuditCheck, Files, check, id_of
-from metarec.schema import SPLITS, Split
+from metarec.schema import FIXED_ROLES, SPLITS, Split
 
-FIXED_ROLES = ("warm", "interest_drift")
-"""The protocols that say which rating is of the query."""
 _UNKNOWN_TIME = np.iinfo(np.int64).max
 
 
 def no_query_is_known(files: Files) -> Iterator[AuditCheck]:
     """Neither from its own support nor from what was trained on, or chosen on, before."""
-    pairs = {split: _pairs(files, split) for split in SPLITS}
+    pairs = {split: files.pairs(files.histories[split]) for split in SPLITS}
     if files.tables.protocol not in FIXED_ROLES:
         everything = np.concatenate(list(pairs.values()))
         yield _each_once(files, "each (user, item) pair stands once, in one split", everything)
@@ -74,11 +72,6 @@ def first_raters_are_first(files: Files) -> Iterator[AuditCheck]:
         wrong = earlier | (times == _UNKNOWN_TIME)
         claim = f"the raters of each {CALLED[split]} item stand in order of time, so that its first are its support"
         yield _of_times(claim, times, wrong)
-
-
-def _pairs(files: Files, split: Split) -> Int64[np.ndarray, " rows"]:
-    histories = files.histories[split]
-    return histories.user[histories.row_history] * files.tables.items.num_rows + histories.item
 
 
 def _query(files: Files, split: Split) -> Bool[np.ndarray, " rows"]:

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Int64
 from metarec import storage
 from metarec.data import quarantine
 from metarec.data.cleaning import clean_ratings
-from metarec.data.grouping import group_ratings, to_tasks
+from metarec.data.grouping import group_ratings, rated_elsewhere, to_tasks
 from metarec.data.identifiers import index_of
 from metarec.data.parquet import write_parquet
 from metarec.data.rules import Place, Ratings, Rule
@@ -99,7 +99,7 @@ class Workshop:
         return read_piece(self._scratch_file("grouped", bucket), 0)[TIMESTAMP]
 
     def write_bucket(self, bucket: int, users: pa.Array, items: pa.Array, rule: Rule) -> dict[str, Any]:
-        """Step 3 for one bucket: write the tasks of each split.
+        """Step 3 for one bucket: write the tasks of each split; those of test name what their users rated elsewhere.
 
         Args:
             bucket: which.
@@ -126,7 +126,15 @@ class Workshop:
             if kept.any():
                 query = None if place.query is None else place.query[kept]
                 heads = [head.name for head in self.source.heads()]
-                tasks = to_tasks(rows.filter(pa.array(kept)), heads, user=user[kept], item=item[kept], query=query)
+                elsewhere = rated_elsewhere(kept, user=user, item=item) if split == "test" else None
+                tasks = to_tasks(
+                    rows.filter(pa.array(kept)),
+                    heads,
+                    user=user[kept],
+                    item=item[kept],
+                    query=query,
+                    elsewhere=elsewhere,
+                )
                 files[split] = self._write_tasks(f"{split}/part-{bucket:05d}.parquet", tasks, int(kept.sum()))
         return {
             "files": files,

@@ -47,13 +47,15 @@ def require_candidates_for_lists(config: Config, num_items: int | None = None) -
 class WholeCatalogue:
     """All items of a catalogue as candidates, but those that a user has met.
 
+    In scenario transfer that is what she has met in the scenario of the task.
+
     Attributes:
         num_items: of the catalogue.
-        training: histories of the training side; what a user rated there is none of her candidates.
+        elsewhere: what users rated besides the tasks that are judged; none of it is a candidate.
     """
 
     num_items: int
-    training: Histories
+    elsewhere: Histories
 
     @property
     def tasks_per_batch(self) -> int:
@@ -79,7 +81,7 @@ class WholeCatalogue:
 
     def _not_met(self, histories: Histories) -> Bool[np.ndarray, "tasks items"]:
         free = np.ones((len(histories), self.num_items), bool)
-        for known in (histories, self.training.of_users(histories.user)):
+        for known in (histories, self.elsewhere.of_users(histories.user)):
             free[known.row_history, known.item] = False
         return free
 

@@ -8,7 +8,7 @@ from metarec.data.audit import audit, require_clean
 from metarec.data.prepare import prepare
 from metarec.errors import LeakError
 from metarec.schema import Schema
-from tests.planted_leaks import replace_column, task_table, violated, with_items, with_tasks
+from tests.planted_leaks import replace_column, task_table, training_rows, violated, with_items, with_tasks
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,8 @@ def test_a_prepared_dataset_is_clean(clean):
 
 
 def test_a_test_user_in_training_is_found(clean, tmp_path):
-    leaky = pa.concat_tables([task_table(clean, "train"), task_table(clean, "test").slice(0, 1)])
+    moved = training_rows(task_table(clean, "test").slice(0, 1))
+    leaky = pa.concat_tables([task_table(clean, "train"), moved])
     claims = violated(with_tasks(clean, tmp_path, train=leaky))
     assert "no user stands in two splits" in claims
     assert "no test user has a training rating" in claims

@@ -14,7 +14,7 @@ from metarec.data.prepare import prepare
 from metarec.data.tasks import draw_tasks
 from metarec.errors import DataError
 from metarec.schema import SPLITS
-from tests.planted_leaks import replace_column, task_table, violated, with_tasks
+from tests.planted_leaks import replace_column, task_table, training_rows, violated, with_tasks
 
 SETTINGS = {
     "synthetic.num_users": 60,
@@ -192,7 +192,7 @@ def test_a_user_has_one_task_in_each_scenario_with_the_users_own_features(datase
 def test_a_task_of_a_held_out_scenario_in_training_is_found(dataset_of, tmp_path):
     clean = dataset_of("scenario_transfer")
     test = task_table(clean, "test")
-    moved = pa.concat_tables([task_table(clean, "train"), test.slice(0, 1)])
+    moved = pa.concat_tables([task_table(clean, "train"), training_rows(test.slice(0, 1))])
     claims = violated(with_tasks(clean, tmp_path, train=moved, test=test.slice(1)))
     assert "no test scenario has a training task" in claims
     assert [claim for claim in claims if claim.startswith("the scenarios of train are those")]
@@ -200,7 +200,7 @@ def test_a_task_of_a_held_out_scenario_in_training_is_found(dataset_of, tmp_path
 
 def test_a_cold_item_whose_task_is_trained_on_is_found(dataset_of, tmp_path):
     clean = dataset_of("item_tasks")
-    moved = pa.concat_tables([task_table(clean, "train"), task_table(clean, "test").slice(0, 1)])
+    moved = pa.concat_tables([task_table(clean, "train"), training_rows(task_table(clean, "test").slice(0, 1))])
     claims = violated(with_tasks(clean, tmp_path, train=moved))
     assert "no item stands in two splits" in claims
     assert "no test item has a training rating" in claims

@@ -40,6 +40,17 @@ def test_files_of_the_same_users_stand_together(dataset):
     assert all(len({part.uri.rpartition("/")[2] for part in parts.values()}) == 1 for parts in buckets)
 
 
+def test_what_stands_elsewhere_is_told_for_each_test_task_in_its_place(dataset):
+    test, elsewhere, rated = dataset.histories("test"), dataset.elsewhere(), {}
+    for split in SPLITS:
+        for task in dataset.tasks(split).to_pylist():
+            rated.setdefault(task["user"], set()).update(task["item"])
+    for index, user in enumerate(test.user.tolist()):
+        own = [each.take(np.array([index])) for each in (test, elsewhere)]
+        assert own[1].user.tolist() == [user]
+        assert set(own[1].item.tolist()) == rated[user] - set(own[0].item.tolist())
+
+
 def test_the_training_side_is_summed_up_as_it_is_in_one_piece(dataset):
     train, sums = dataset.histories("train"), sums_of(dataset)
     assert np.flatnonzero(sums.trained).tolist() == sorted(train.user.tolist())

@@ -64,6 +64,17 @@ def test_the_test_ratings_are_those_of_the_scenario_and_all_others_are_warm(fold
     assert not train & validation
 
 
+@pytest.mark.parametrize("protocol", ["user_cold", "item_cold", "user_and_item_cold", "warm"])
+def test_what_belongs_to_no_split_stands_elsewhere_all_the_same(folder, ray_cluster, protocol):
+    """Everybody has rated everything."""
+    dataset = prepare(settings(folder, protocol), progress=str)
+    test, elsewhere = dataset.histories("test"), dataset.elsewhere()
+    for index in range(len(test)):
+        rows = [each.take(np.array([index])).item.tolist() for each in (test, elsewhere)]
+        assert sorted(rows[0] + rows[1]) == list(range(ITEMS))
+    assert len(elsewhere.item) > 0
+
+
 def test_of_the_warm_ratings_single_ones_are_held_out(folder, ray_cluster):
     dataset = prepare(settings(folder, "warm"), progress=str)
     require_clean(audit(dataset))

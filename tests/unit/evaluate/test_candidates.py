@@ -16,13 +16,18 @@ from metarec.task import Catalogue
 HEAD, EVENT = Head("rating", 1.0, 5.0), Head("event", 0.0, 1.0)
 NUM_ITEMS = 30
 CATALOGUE = Catalogue({}, {}, torch.tensor([3.0]), torch.zeros(NUM_ITEMS, 1))
-NOTHING = Histories(
-    np.zeros(0, np.int64),
-    np.zeros(1, np.int64),
-    np.zeros(0, np.int64),
-    np.zeros((0, 1), np.float32),
-    np.zeros((0, 1), bool),
-)
+
+
+def elsewhere_of(items, users):
+    """What users rated besides: items without a head."""
+    item = np.array([each for own in items for each in own], np.int64)
+    offsets = np.concatenate([[0], np.cumsum([len(own) for own in items], dtype=np.int64)])
+    return Histories(
+        np.array(users, np.int64), offsets, item, np.zeros((len(item), 0), np.float32), np.zeros((len(item), 0), bool)
+    )
+
+
+NOTHING = elsewhere_of([], [])
 
 
 def histories_of(items, targets, users=None):
@@ -39,9 +44,9 @@ def histories_of(items, targets, users=None):
 TWO = histories_of([[3, 5, 7, 9], [0, 1, 2, 3, 4]], [[5.0, 4.0, 1.0, 2.0], [5.0] * 5], users=[7, 2])
 
 
-def run(predict, histories, *, head=HEAD, training=NOTHING, **changes):
+def run(predict, histories, *, head=HEAD, **changes):
     settings = {"num_query": 2, "support_sizes": (0,), "num_draws": 4, "seed": 0, "k": 3, **changes}
-    whole = WholeCatalogue(NUM_ITEMS, training)
+    whole = WholeCatalogue(NUM_ITEMS, NOTHING)
     return evaluate({"it": predict}, CATALOGUE, histories, head=head, candidates=whole, **settings)
 
 
@@ -61,10 +66,10 @@ def test_candidates_are_the_query_and_all_items_that_the_user_has_not_met():
     assert query.user[query.mask].unique().tolist() == [2, 7]
 
 
-def test_what_a_user_rated_in_training_is_no_candidate():
-    training = histories_of([[20, 21], [22]], [[1.0, 1.0], [1.0]], users=[2, 3])
+def test_what_a_user_rated_elsewhere_is_no_candidate():
+    elsewhere = elsewhere_of([[20, 21], [22]], users=[2, 3])
     tasks = draw_tasks(TWO, seed=0, draw=0, num_query=2)
-    query = WholeCatalogue(NUM_ITEMS, training).beside(tasks, TWO).query
+    query = WholeCatalogue(NUM_ITEMS, elsewhere).beside(tasks, TWO).query
     assert not {20, 21} & set(query.item[1][query.mask[1]].tolist())
     assert {20, 21, 22} <= set(query.item[0][query.mask[0]].tolist())
 
