@@ -237,18 +237,20 @@ def evaluate_on_test(
     training_seconds: Mapping[str, float | None],
 ) -> "Evaluation":
     """Judge predictors on the dataset's test users, as `config.evaluate` says; the last one is the candidate."""
-    from metarec.data.negatives import Negatives
+    from metarec.data.negatives import NO_NEGATIVES, Negatives
     from metarec.evaluate.candidates import WholeCatalogue
     from metarec.evaluate.known_ratings import KnownRatings
     from metarec.evaluate.protocol import evaluate
     from metarec.evaluate.segments import segments_of
 
     catalogue, test = dataset.catalogue(), dataset.histories("test")
-    ranked_among, known = None, None
+    ranked_among, known, negatives = None, None, NO_NEGATIVES
     if config.evaluate.candidates == "all":
         ranked_among = WholeCatalogue(catalogue.num_items, dataset.elsewhere())
     if config.evaluate.known_ratings:
         known = KnownRatings(dataset.histories("train"), config.evaluate.known_ratings, config.protocol.seed)
+    if config.task.num_negatives:
+        negatives = Negatives.among_known(catalogue, config.task.num_negatives, dataset.elsewhere())
     say(f"evaluating {len(predictors)} predictors on {len(test):,} test {config.words.tasks}")
     evaluation = evaluate(
         predictors,
@@ -259,7 +261,7 @@ def evaluate_on_test(
         support_sizes=config.evaluate.support_sizes,
         num_draws=config.evaluate.num_draws,
         seed=config.protocol.seed,
-        negatives=Negatives.among_known(catalogue, config.task.num_negatives),
+        negatives=negatives,
         k=config.evaluate.k,
         relevant=config.evaluate.relevant,
         candidates=ranked_among,

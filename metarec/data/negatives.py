@@ -3,8 +3,8 @@
 Plain events say what users took and never what they left, so a loss that tells 1 from 0 needs rows of both. A negative
 is drawn uniformly from the items that have a training event (of any other item a model knows nothing but that it has
 none, which would make it the easiest of all negatives) and that stand nowhere in the user's history, neither in support
-nor in query. Those of one task are all different. Only the first head of a negative row is observed: whether an item
-that was never met would have been bought, say, nobody knows.
+nor in query; for a test task, nowhere else in the data either. Those of one task are all different. Only the first head
+of a negative row is observed: whether an item that was never met would have been bought, say, nobody knows.
 
 Rendle et al., "BPR" (UAI 2009), section 4.2, draws them likewise; He et al., "Neural collaborative filtering" (WWW
 2017), section 3.2, has several for each event.
@@ -33,17 +33,23 @@ class Negatives:
     Attributes:
         items: indices into the catalogue, each once.
         num: negatives of each row; 0 = none.
+        elsewhere: what users met besides the histories that tasks are drawn from; None = nothing.
     """
 
     items: Int64[np.ndarray, " pool"]
     num: int
+    elsewhere: Histories | None = None
 
     @classmethod
-    def among_known(cls, catalogue: Catalogue, num: int) -> "Negatives":
+    def among_known(cls, catalogue: Catalogue, num: int, elsewhere: Histories | None = None) -> "Negatives":
         """Negatives of the items that have a training event: those whose id is in the vocabulary."""
         if num == 0:
             return NO_NEGATIVES
-        return cls(np.flatnonzero(catalogue.item_features[ID][:, 0].cpu().numpy() > 0), num)
+        return cls(np.flatnonzero(catalogue.item_features[ID][:, 0].cpu().numpy() > 0), num, elsewhere)
+
+    def met(self, histories: Histories) -> list[Histories]:
+        """What the users of these histories have met: the histories, and what they met elsewhere."""
+        return [histories, *([] if self.elsewhere is None else [self.elsewhere.of_users(histories.user)])]
 
 
 NO_NEGATIVES = Negatives(np.zeros(0, np.int64), 0)
@@ -78,7 +84,7 @@ class DrawnNegatives(NamedTuple):
 def draw_negatives(
     negatives: Negatives, histories: Histories, *, seed: int, draw: int, num_places: int
 ) -> DrawnNegatives:
-    """The first items of each user's own permutation of the pool that her history does not hold, place by place.
+    """The first items of each user's own permutation of the pool that she has not met, place by place.
 
     Args:
         negatives: how many, of which items.
@@ -89,11 +95,12 @@ def draw_negatives(
     if negatives.num == 0:
         none = np.zeros((len(histories), num_places, 0), np.int64)
         return DrawnNegatives(none, none.astype(bool))
-    wanted = num_places * negatives.num
-    num_candidates = min(len(negatives.items), wanted + int(histories.lengths.max(initial=0)))
+    wanted, met = num_places * negatives.num, negatives.met(histories)
+    num_met = sum(each.lengths for each in met)
+    num_candidates = min(len(negatives.items), wanted + int(np.max(num_met, initial=0)))
     key = hash_of(seed, draw, histories.user, _NEGATIVES)[:, None]
     items = negatives.items[permuted(np.arange(num_candidates)[None], key, size=len(negatives.items))]
-    new = ~_met(histories, items)
+    new = ~np.any([_met(each, items) for each in met], axis=0)
     first = np.argsort(~new, axis=1, kind="stable")[:, :wanted]
     chosen = (np.take_along_axis(leaf, first, axis=1) for leaf in (items, new))
     width, shape = ((0, 0), (0, wanted - first.shape[1])), (len(histories), num_places, negatives.num)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from jobs.evaluate import evaluate_on_test
 from metarec.config import Config, with_values
 from metarec.data.histories import ELSEWHERE, elsewhere_from_table, from_table, task_schema
 from metarec.data.prepare import prepare
@@ -72,6 +74,31 @@ def test_candidates_are_the_whole_catalogue_but_what_the_user_rated_anywhere(dat
         assert len(added) == len(set(added))
         assert {items[item] for item in added} == set(items) - rated[users[user]]
     assert len(test) > 0
+
+
+@pytest.mark.parametrize("candidates", ["rated", "all"])
+def test_no_event_of_a_test_user_is_judged_as_a_sampled_negative(ray_cluster, tmp_path, candidates):
+    """Under warm, where some of her events are held for validation."""
+    taken = np.argsort(np.random.default_rng(0).random((40, 60)), axis=1)[:, :30]
+    log = {"user_id": np.repeat(np.arange(40), 30).astype(str), "item_id": taken.ravel().astype(str)}
+    pq.write_table(pa.table(log), tmp_path / "ratings.parquet")
+    tables = {"data.source": "tables", "data.path": str(tmp_path), "tables.rating": "", "tables.timestamp": ""}
+    protocol = {"protocol.name": "warm", "output.root": str(tmp_path / "out"), "task.num_negatives": 4}
+    judged = {"evaluate.candidates": candidates, "evaluate.support_sizes": (), "evaluate.num_draws": 2}
+    config = with_values(Config(), SETTINGS | tables | protocol | judged)
+    dataset, seen = prepare(config, progress=str), []
+
+    def predict(catalogue, batch):
+        query = batch.query
+        for task in range(batch.num_tasks):
+            leaves = (query.user, query.item, query.target[..., 0])
+            seen.extend(zip(*(leaf[task][query.mask[task]].tolist() for leaf in leaves), strict=True))
+        return query.target
+
+    evaluate_on_test(config, dataset, {"seen": predict}, training_seconds={})
+    items, users = np.array(dataset.item_ids(), int), np.array(dataset.user_ids(), int)
+    assert {target for *_, target in seen} == {0.0, 1.0}
+    assert all((items[item] in taken[users[user]]) == bool(target) for user, item, target in seen)
 
 
 @pytest.mark.parametrize("protocol", [*PARTED, *WHOLE])

@@ -66,6 +66,21 @@ def test_the_rows_between_the_negatives_are_those_that_stand_there_without(train
         assert [group[0][0] for group in query] == query_items[: len(query)].tolist()
 
 
+@given(lengths, st.integers(0, 2**31))
+def test_what_a_user_met_elsewhere_is_no_negative_and_the_others_keep_their_order(sizes, seed):
+    """Everybody met the first half of the pool elsewhere."""
+    histories, half = make_histories(*sizes), np.tile(np.arange(100), len(sizes))
+    no_head = np.zeros((len(half), 0), np.float32)
+    elsewhere = Histories(histories.user, 100 * np.arange(len(sizes) + 1), half, no_head, no_head.astype(bool))
+    places = {"seed": seed, "draw": 4, "num_places": 15}
+    drawn = draw_negatives(Negatives(np.arange(200), 3, elsewhere), histories, **places)
+    assert drawn.mask.all()
+    assert (drawn.item >= 100).all()
+    whole = draw_negatives(Negatives(np.arange(200), 13), histories, **places).item.reshape(len(sizes), -1)
+    kept = [[item for item in own if item >= 100][:45] for own in whole.tolist()]
+    assert drawn.item.reshape(len(sizes), -1).tolist() == kept
+
+
 def test_a_negative_has_target_0_and_the_position_of_its_row():
     for support, query in tasks_of(draw(make_histories(9, 4))):
         for positive, *negatives in support + query:
