@@ -40,6 +40,7 @@ class Evaluation:
         segments: groups of the users to be looked at by themselves.
         words: what tasks are called where they are no users.
         known_ratings: how many training ratings each support holds besides, at most.
+        num_without_list: users with fewer candidates than k, whom the metrics at k leave out.
     """
 
     predictors: tuple[str, ...]
@@ -58,6 +59,7 @@ class Evaluation:
     segments: tuple[Segment, ...] = ()
     words: TaskWords = USER_TASKS
     known_ratings: int = 0
+    num_without_list: int = 0
 
     @property
     def num_draws(self) -> int:
@@ -131,6 +133,7 @@ class Evaluation:
             "num_short": {str(size): self.num_short(size) for size in self.sizes},
             "num_undefined": {metric.name: self.num_undefined(metric.name) for metric in self.metrics},
             "num_candidates": self.num_candidates,
+            "num_without_list": self.num_without_list,
             "k": self.k,
             "seconds": dict(self.seconds),
             "training_seconds": dict(self.training_seconds),

@@ -34,6 +34,10 @@ class Measure:
     Errors judge the rows whose target was observed, with predictions clipped to the scale; rankings go by the unclipped
     ones. Where all items are candidates, a row that nobody rated is one that the user did not want.
 
+    A task with fewer candidates than k has no list of k and none of the metrics at k. A list of all that there is has a
+    recall of 1 and a precision that counts the relevant ones, whatever is predicted; of its `top_k_accuracy_score`
+    scikit-learn calls that meaningless. nDCG at 1, 3 and 5, MRR and AUC go by the order and judge such a task as well.
+
     Attributes:
         head: what is predicted, with its scale.
         head_index: which head of targets and predictions it is.
@@ -64,14 +68,16 @@ class Measure:
         target = torch.where(rated, query.target[..., self.head_index].double(), 0)
         score = torch.where(candidates, prediction[..., self.head_index].double(), 0)
         wanted = rated & (target >= (self.head.high if self.head.name == EVENT else self.relevant))
+        listed = candidates & (candidates.sum(dim=1, keepdim=True) >= self.k)
         values = [
             *self._errors(score, target, rated),
             *self._gains(score, target, wanted, candidates),
-            *self._lists(score, wanted, candidates),
+            *self._lists(score, wanted, listed),
+            *self._orders(score, wanted, candidates),
             self._log_loss(score, target, rated),
-            self._diversity(score, query, candidates),
+            self._diversity(score, query, listed),
         ]
-        return torch.stack(values), list_membership(score, candidates, k=self.k)
+        return torch.stack(values), list_membership(score, listed, k=self.k)
 
     def _errors(self, score: Tensor, target: Tensor, rated: Tensor) -> list[Float64[Tensor, " tasks"]]:
         clipped = score.clamp(self.head.low, self.head.high)
@@ -86,13 +92,12 @@ class Measure:
             gained = torch.where(wanted, gained, 0)
         return [ndcg_at_k(score, gained, candidates, k=k) for k in (1, 3, 5)]
 
-    def _lists(self, score: Tensor, wanted: Tensor, candidates: Tensor) -> list[Float64[Tensor, " tasks"]]:
+    def _lists(self, score: Tensor, wanted: Tensor, listed: Tensor) -> list[Float64[Tensor, " tasks"]]:
         at_k = (precision_at_k, recall_at_k, f1_at_k, hit_rate_at_k, average_precision_at_k)
-        whole = (reciprocal_rank, auc)
-        return [
-            *(metric(score, wanted, candidates, k=self.k) for metric in at_k),
-            *(metric(score, wanted, candidates) for metric in whole),
-        ]
+        return [metric(score, wanted, listed, k=self.k) for metric in at_k]
+
+    def _orders(self, score: Tensor, wanted: Tensor, candidates: Tensor) -> list[Float64[Tensor, " tasks"]]:
+        return [metric(score, wanted, candidates) for metric in (reciprocal_rank, auc)]
 
     def _log_loss(self, score: Tensor, target: Tensor, rated: Tensor) -> Float64[Tensor, " tasks"]:
         """Of events and other things that happen or do not; a rating has no probability."""
@@ -100,13 +105,13 @@ class Measure:
             return torch.full((len(score),), torch.nan, dtype=torch.float64)
         return log_loss(score, target, rated)
 
-    def _diversity(self, score: Tensor, query: Rows, candidates: Tensor) -> Float64[Tensor, " tasks"]:
+    def _diversity(self, score: Tensor, query: Rows, listed: Tensor) -> Float64[Tensor, " tasks"]:
         content, item = self.content, query.item.cpu()
         if content.feature.shape[1] == 0:
             return torch.full((len(score),), torch.nan, dtype=torch.float64)
         return diversity_at_k(
             score,
-            candidates,
+            listed,
             content.feature[item],
             content.weight[item],
             k=self.k,

@@ -97,12 +97,15 @@ def _lists(evaluation: Evaluation) -> str:
         )
         for name in evaluation.predictors
     ]
-    undefined, words = evaluation.num_undefined(metrics[0].name), evaluation.words
+    undefined, words = evaluation.num_undefined("mrr"), evaluation.words
     note = (
         f"The held-out ratings of a task are ranked among {evaluation.num_candidates:.0f} {words.rows}. "
         f"{undefined} of {len(evaluation.users)} {words.tasks} have no relevant query {words.row} "
         "and are left out of the metrics of relevance."
     )
+    if evaluation.num_without_list:
+        short, k = evaluation.num_without_list, evaluation.k
+        note += f" {short} have fewer than {k} {words.rows} to rank and are left out of the metrics at {k}."
     return table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{text(note)}</p>'
 
 

@@ -118,6 +118,7 @@ def evaluate(
         metrics=measure.metrics,
         words=words,
         known_ratings=0 if known is None else known.most,
+        num_without_list=int((tally.most_candidates < k).sum()),
     )
 
 
@@ -129,6 +130,7 @@ class _Tally:
         values: of the draw at hand.
         missed: for each item the probability that no list of the draw at hand holds it.
         total, num_defined: over the draws that ended, of what is not NaN.
+        most_candidates: of each user in a draw.
         num_candidates: over all tasks.
     """
 
@@ -136,13 +138,15 @@ class _Tally:
     missed: Float64[np.ndarray, "predictors sizes items"]
     total: Float64[np.ndarray, "predictors sizes metrics users"]
     num_defined: Int64[np.ndarray, "predictors sizes metrics users"]
+    most_candidates: Int64[np.ndarray, " users"]
     num_candidates: int = 0
 
     @classmethod
     def empty(cls, num_predictors: int, num_sizes: int, num_metrics: int, num_users: int, num_items: int) -> "_Tally":
         shape = (num_predictors, num_sizes, num_metrics, num_users)
         missed = np.ones((num_predictors, num_sizes, num_items))
-        return cls(np.empty(shape), missed, np.zeros(shape), np.zeros(shape, np.int64))
+        most = np.zeros(num_users, np.int64)
+        return cls(np.empty(shape), missed, np.zeros(shape), np.zeros(shape, np.int64), most)
 
     def start_draw(self) -> None:
         self.missed[:] = 1.0
@@ -175,7 +179,9 @@ def _judge_batch(
     """Every metric of every predictor on one batch at each size of its support, into the tally; adds to `seconds`."""
     query = curve[0].query
     judged = query.mask if measure.whole_catalogue else query.observed[..., measure.head_index]
-    tally.num_candidates += int(judged.sum())
+    num_judged = judged.sum(dim=1).numpy()
+    tally.num_candidates += int(num_judged.sum())
+    tally.most_candidates[indices] = np.maximum(tally.most_candidates[indices], num_judged)
     for s, tasks in enumerate(curve):
         for p, (name, predict) in enumerate(predictors.items()):
             started = time.perf_counter()

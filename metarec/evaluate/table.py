@@ -117,21 +117,28 @@ def _notes(evaluation: Evaluation) -> list[str]:
     notes = [
         f"{count} {tasks} have fewer than {size} support ratings; they keep all." for count, size in short if count
     ]
-    notes += _undefined(evaluation)
+    notes += _undefined(evaluation) + _without_list(evaluation)
     return ["", *notes] if notes else []
 
 
 def _undefined(evaluation: Evaluation) -> list[str]:
-    """Who has no value of a metric."""
-    precision = f"precision_at_{evaluation.k}"
-    has_lists = any(metric.name == precision for metric in evaluation.metrics)
+    """Who has no value of a metric for want of a relevant item."""
+    has_lists = any(metric.name == "mrr" for metric in evaluation.metrics)
     tasks = evaluation.words.tasks
-    gain, lists = evaluation.num_undefined("ndcg_at_1"), evaluation.num_undefined(precision) if has_lists else 0
+    gain, lists = evaluation.num_undefined("ndcg_at_1"), evaluation.num_undefined("mrr") if has_lists else 0
     if gain and gain == lists:
         return [f"{gain} {tasks} have no relevant query item; nDCG and the metrics of lists are over the others."]
     notes = [f"{gain} {tasks} have no query target above the lowest; nDCG is over the others."] if gain else []
     more = [f"{lists} {tasks} have no relevant query item; the metrics of lists are over the others."] if lists else []
     return notes + more
+
+
+def _without_list(evaluation: Evaluation) -> list[str]:
+    """Who has too few candidates for the metrics at k."""
+    k, count, words = evaluation.k, evaluation.num_without_list, evaluation.words
+    if not count:
+        return []
+    return [f"{count} {words.tasks} have fewer than {k} {words.rows} to rank; the metrics at {k} are over the others."]
 
 
 def _row(name: str, cells: Sequence[str]) -> str:

@@ -147,6 +147,33 @@ def test_a_user_whose_targets_are_all_zero_is_left_out_of_ndcg_and_counted():
     assert result.value("some", "all", "mae") == 0.5
 
 
+def test_users_with_fewer_candidates_than_a_list_are_left_out_of_its_metrics_and_counted():
+    """Lists of 3 for users with 2, 3 and 5 candidates."""
+    histories = histories_of([5.0, 1.0], [5.0, 1.0, 5.0], [5.0, 1.0, 1.0, 1.0, 1.0])
+    rising = {"last first": lambda catalogue, batch: batch.query.item[..., None].float()}
+    result = run(rising, histories, num_query=5, k=3, support_sizes=(), num_draws=2)
+    assert result.num_without_list == result.to_json()["num_without_list"] == 1
+    per_user = {m.name: result.per_user("last first", "all", m.name).tolist() for m in result.metrics}
+    assert per_user["precision_at_3"] == pytest.approx([np.nan, 2 / 3, 0], nan_ok=True)
+    assert per_user["recall_at_3"] == pytest.approx([np.nan, 1, 0], nan_ok=True)
+    for name in ("f1_at_3", "hit_rate_at_3", "map_at_3"):
+        assert np.isnan(per_user[name]).tolist() == [True, False, False]
+    assert result.value("last first", "all", "recall_at_3") == pytest.approx(0.5)
+    assert per_user["mrr"] == pytest.approx([1 / 2, 1, 1 / 5])
+    assert per_user["auc"] == pytest.approx([0, 1 / 2, 0])
+    assert not np.isnan(per_user["ndcg_at_5"] + per_user["mae"]).any()
+
+
+def test_the_catalogue_is_covered_by_lists_of_their_full_length_alone():
+    """Lists of 3 of one user's items 0 to 4 hold 3 of 1,000; the other has two, which are no list of 3."""
+    result = run({"one": constant(1.0)}, histories_of([1.0] * 2, [1.0] * 5), num_query=5, k=3, support_sizes=())
+    assert result.coverage_of("one", "all") == pytest.approx(3 / 1000)
+
+
+def test_nobody_is_counted_where_all_have_enough_candidates(ragged):
+    assert run({"one": constant(1.0)}, ragged).num_without_list == 0
+
+
 def test_an_unobserved_target_of_the_query_does_not_count():
     histories = histories_of([5.0, 1.0, 1.0, 1.0])
     observed = np.array([[False], [True], [True], [True]])

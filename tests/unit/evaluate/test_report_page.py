@@ -100,6 +100,12 @@ def test_users_without_a_relevant_item_are_counted(page):
     assert "3 of 40 users have no relevant query item" in " ".join(page.words)
 
 
+def test_users_without_a_list_are_counted(page):
+    assert "fewer than" not in " ".join(page.words).replace("fewer than 5 support ratings", "")
+    short = Page(render_report(planted_evaluation(num_without_list=7), None, primary="mae")[1].decode())
+    assert "7 have fewer than 5 items to rank and are left out of the metrics at 5." in " ".join(short.words)
+
+
 def test_every_link_leads_to_a_heading_of_the_page_and_nothing_is_fetched(page, report):
     assert len(page.links) == 6
     assert {link.removeprefix("#") for link in page.links} <= page.ids

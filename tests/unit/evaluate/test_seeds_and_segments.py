@@ -112,6 +112,12 @@ def test_the_table_shows_lists_seconds_and_segments_in_a_hundred_columns():
     assert "3 users have no relevant query item" in lines[-1]
 
 
+def test_the_table_says_how_many_users_the_metrics_of_lists_leave_out():
+    lines = render_table(planted_evaluation(num_without_list=7)).splitlines()
+    assert lines[-2].startswith("3 users have no relevant query item")
+    assert lines[-1] == "7 users have fewer than 5 items to rank; the metrics at 5 are over the others."
+
+
 @pytest.mark.parametrize(
     ("overrides", "num_items", "sentence"),
     [
