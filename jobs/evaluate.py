@@ -72,17 +72,16 @@ def judge_together(config: Config, learners: "Mapping[str, Learner]", *, place: 
         RegistryError: one of them was trained on another preparation of the data.
     """
     from metarec.data.prepare import dataset_fingerprint, prepare
-    from metarec.evaluate.candidates import require_candidates_for_lists
     from metarec.evaluate.gate import judge
-    from metarec.evaluate.known_ratings import require_known_users
+    from metarec.evaluate.requirements import require_judgeable, require_lists
     from metarec.evaluate.table import render_table
 
-    require_candidates_for_lists(config, next(iter(learners.values())).catalogue.num_items)
-    require_known_users(config)
+    require_judgeable(config, next(iter(learners.values())).catalogue.num_items)
     for name, learner in learners.items():
         check_same_dataset(learner, dataset_fingerprint(config), config.dataset_name, name)
     with command.ray_session():
         dataset = prepare(config, progress=say)
+    require_lists(config, dataset)
     evaluation = evaluate_beside_floors(
         config,
         dataset,

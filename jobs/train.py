@@ -59,13 +59,11 @@ def work(config: Config, folder: RunFolder) -> str:
     """Prepare, train, evaluate, track, register and promote; return what a person should read at the end."""
     from metarec.build import check_combination
     from metarec.data.sources import check_source
-    from metarec.evaluate.candidates import require_candidates_for_lists
-    from metarec.evaluate.known_ratings import require_known_users
+    from metarec.evaluate.requirements import require_judgeable, require_lists
     from metarec.tracking import Delivery, open_store, sampled_machine, track
 
     check_combination(config)
-    require_candidates_for_lists(config)
-    require_known_users(config)
+    require_judgeable(config)
     check_source(config)
     say(f"run {config.run.name}: opening the tracking store and Ray")
     store = open_store(config)
@@ -79,7 +77,7 @@ def work(config: Config, folder: RunFolder) -> str:
         check_free_to_train(config, cpus)
         check_shared(config.output.uri)
         dataset = prepare(config, progress=say)
-        require_candidates_for_lists(config, len(dataset.item_ids()))
+        require_lists(config, dataset)
         announce_plan(config, dataset, cpus)
         noted = checkpoints_of(config, folder).tracking_run_id()
         with keeping_status(folder), track(store, folder, config, noted) as tracked:

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(config: Config, arguments: argparse.Namespace) -> None:
     """Search, or go on, or print the result of a search that is finished."""
+    from metarec.evaluate.requirements import require_judgeable
     from metarec.search.population import check_population
     from metarec.search.proposals import proposals_of
     from metarec.search.space import check_space
@@ -44,6 +45,7 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     if num_trials < 1:
         where = f"NUM_TRIALS of {space.place}" if arguments.trials is None else "--trials"
         raise ConfigError(f"{where} is {num_trials}; use 1 or more")
+    require_judgeable(config)
     check_space(space, config)
     proposals_of(config, space, [])
     if config.search.algorithm == "population":
@@ -99,6 +101,7 @@ def _require_same_search(folder: RunFolder, space: "Space", num_trials: int) -> 
 def work(config: Config, folder: RunFolder, space: "Space", num_trials: int) -> str:
     """Prepare, run the trials, and judge the best on test users; return what a person should read at the end."""
     from metarec.data.sources import check_source
+    from metarec.evaluate.requirements import require_lists
     from metarec.tracking import open_store
 
     check_source(config)
@@ -115,7 +118,9 @@ def work(config: Config, folder: RunFolder, space: "Space", num_trials: int) -> 
         if config.search.algorithm == "population":
             check_side_by_side(num_trials, at_once)
         check_shared(config.output.uri)
-        search = Search(config, space, prepare(config, progress=say), folder, num_trials)
+        dataset = prepare(config, progress=say)
+        require_lists(config, dataset)
+        search = Search(config, space, dataset, folder, num_trials)
         say(f"plan: {num_trials} trials over {', '.join(space.domains)}, {at_once} at a time, from {space.place}")
         with SearchTracking(search, store) as tracking:
             trials = run_trials(search, tracking)

@@ -11,36 +11,11 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from metarec.config import Config
 from metarec.data.histories import Histories
-from metarec.errors import ConfigError
 from metarec.task import Rows, TaskBatch, join_rows
 
 MOST_ROWS = 50_000
 """Query rows of a batch, so that a model's activations stay in memory."""
-
-
-def require_candidates_for_lists(config: Config, num_items: int | None = None) -> None:
-    """Refuse lists that are longer than what there is to choose from.
-
-    Args:
-        config: with `evaluate.k` and `evaluate.candidates`.
-        num_items: of the catalogue; None where that is not known yet.
-
-    Raises:
-        ConfigError: `evaluate.k` is above the number of candidates of a task.
-    """
-    k = config.evaluate.k
-    if config.evaluate.candidates == "all":
-        if num_items is not None and k > num_items:
-            raise ConfigError(
-                f"evaluate.k is {k}, but {config.dataset_name} has {num_items} items to rank; use {num_items} or less"
-            )
-    elif k > (most := config.task.num_query * (1 + config.task.num_negatives)):
-        raise ConfigError(
-            f"evaluate.k is {k}, but a task has {most} query rows to rank (task.num_query); use {most} or less, or "
-            "evaluate.candidates=all"
-        )
 
 
 @dataclass(frozen=True, eq=False)

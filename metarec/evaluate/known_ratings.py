@@ -9,25 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import pad
 
-from metarec.config import Config
 from metarec.data.histories import Histories
 from metarec.data.tasks import draw_tasks, truncate_support
-from metarec.errors import ConfigError
 from metarec.task import Rows, TaskBatch, join_rows
-
-
-def require_known_users(config: Config) -> None:
-    """Refuse known ratings where test users have none, or have them in their supports already.
-
-    Raises:
-        ConfigError: `evaluate.known_ratings` with another protocol than `item_cold`.
-    """
-    known, protocol = config.evaluate.known_ratings, config.protocol.name
-    if known and protocol != "item_cold":
-        raise ConfigError(
-            f"evaluate.known_ratings is {known}, but test tasks of {protocol} either have no training ratings or hold "
-            "them in their supports already; use 0, or protocol.name=item_cold"
-        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -110,6 +110,17 @@ def test_evaluation_of_the_candidate_repeats_the_figures_of_training(finished, t
     assert run.data.metrics["test.mae"] == pytest.approx(ours)
 
 
+def test_an_evaluation_refuses_lists_longer_than_a_task_can_fill(finished):
+    root, _ = finished
+    refused = run_job("evaluate", "--model", "models:/metarec-synthetic/1", "--set", "evaluate.k=11", root=root)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr) == (
+        "error: evaluate.k is 11, but a task has 10 query rows to rank (task.num_query); use 10 or less, or "
+        "evaluate.candidates=all"
+    )
+    assert refused.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
@@ -125,6 +136,17 @@ def test_bad_settings_end_with_one_sentence(setting, sentence, tmp_path):
     assert refused.returncode == 1
     assert sentence in last_line(refused.stderr)
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("candidates", ["rated", "all"])
+def test_lists_longer_than_any_test_task_can_fill_are_refused_before_training(candidates, tmp_path):
+    """Of 40 items; `task.num_query`, which is 10, sets no query of warm."""
+    settings = ("protocol.name=warm", "evaluate.k=41", f"evaluate.candidates={candidates}")
+    refused = run_job("train", "--set", *SMALL, *settings, root=tmp_path)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr).startswith("error: evaluate.k is 41, but no test user of synthetic has more than ")
+    assert "Traceback" not in refused.stderr
+    assert "plan:" not in refused.stdout
 
 
 def test_an_output_root_that_cannot_be_written_ends_with_one_sentence(tmp_path):

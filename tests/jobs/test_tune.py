@@ -112,6 +112,16 @@ def test_the_same_search_again_prints_its_result_and_trains_nothing(searched):
         (("--space", "rate"), "error: --space is 'rate'; there are crosses, factors, "),
         (("--space", "rates", "--trials", "0"), "error: --trials is 0; use 1 or more"),
         (
+            ("--space", "rates", "--trials", "1", "--set", "evaluate.k=11", "evaluate.known_ratings=5"),
+            "error: evaluate.k is 11, but a task has 10 query rows to rank (task.num_query); use 10 or less, or "
+            "evaluate.candidates=all",
+        ),
+        (
+            ("--space", "rates", "--set", "evaluate.known_ratings=5"),
+            "error: evaluate.known_ratings is 5, but test tasks of user_cold either have no training ratings or hold "
+            "them in their supports already; use 0, or protocol.name=item_cold",
+        ),
+        (
             ("--space", "rates", "--set", "evaluate.primary=rmse"),
             "error: tune_spaces/rates.py: METRIC is 'mae', but the job measures evaluate.primary = 'rmse' on "
             "validation users; change one of them",
@@ -129,6 +139,15 @@ def test_a_search_that_makes_no_sense_ends_with_one_sentence_before_any_work(arg
     assert last_line(refused.stderr).startswith(sentence)
     assert "Traceback" not in refused.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_lists_longer_than_any_query_that_the_protocol_fixes_are_refused_before_any_trial(tmp_path):
+    settings = (*IN_PROCESS, "protocol.name=warm", "evaluate.k=80")
+    refused = run_job("tune", "--space", "rates", "--trials", "1", "--set", *settings, root=tmp_path)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr).startswith("error: evaluate.k is 80, but no test user of synthetic has more than ")
+    assert "Traceback" not in refused.stderr
+    assert "plan:" not in refused.stdout
 
 
 @pytest.mark.slow

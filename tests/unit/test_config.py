@@ -105,6 +105,7 @@ def test_lists_become_tuples_and_go_back_to_lists():
         ("model.hidden=[8, 'a']", "model.hidden[1] is 'a'; expected a whole number"),
         ("model.hidden=[0]", "model.hidden is [0]; use widths of 1 or more"),
         ("evaluate.k=0", "evaluate.k is 0; use 1 or more"),
+        ("evaluate.known_ratings=-1", "evaluate.known_ratings is -1; use 0 or more"),
         ("evaluate.candidates=some", "evaluate.candidates is 'some'; use one of rated, all"),
         ("evaluate.support_sizes=[3, 1]", "evaluate.support_sizes is [3, 1]; use increasing numbers of 0 or more"),
         ("data.max_quarantined=1.5", "data.max_quarantined is 1.5; use a share between 0 and 1"),

@@ -1,14 +1,11 @@
 """What users rated in training beside a test task's own support."""
 
 import numpy as np
-import pytest
 import torch
 
-from metarec.config import load_config
 from metarec.data.histories import Histories
 from metarec.data.tasks import draw_tasks
-from metarec.errors import ConfigError
-from metarec.evaluate.known_ratings import KnownRatings, require_known_users, with_known
+from metarec.evaluate.known_ratings import KnownRatings, with_known
 from metarec.evaluate.protocol import evaluate
 from metarec.evaluate.table import render_table
 from metarec.schema import Head
@@ -88,12 +85,3 @@ def test_predictors_get_them_at_every_support_size_and_the_same_query():
     assert queries[0] == queries[1] == queries[2]
     assert found.to_json()["known_ratings"] == 9
     assert "up to 9 training ratings with them, 1 query ratings" in render_table(found)
-
-
-def test_they_are_refused_where_nobody_has_any():
-    require_known_users(load_config(None, ["evaluate.known_ratings=50", "protocol.name=item_cold"]))
-    require_known_users(load_config(None, ["protocol.name=user_cold"]))
-    with pytest.raises(ConfigError, match=r"evaluate\.known_ratings is 50, but test tasks of warm .*=item_cold"):
-        require_known_users(load_config(None, ["evaluate.known_ratings=50", "protocol.name=warm"]))
-    with pytest.raises(ConfigError, match=r"evaluate\.known_ratings"):
-        load_config(None, ["evaluate.known_ratings=-1"])

@@ -8,8 +8,6 @@ import torch
 
 from jobs.evaluate import with_mean_over_seeds
 from metarec.config import load_config
-from metarec.errors import ConfigError
-from metarec.evaluate.candidates import require_candidates_for_lists
 from metarec.evaluate.seeds import with_mean_of
 from metarec.evaluate.segments import segments_of
 from metarec.evaluate.table import render_table
@@ -116,24 +114,3 @@ def test_the_table_says_how_many_users_the_metrics_of_lists_leave_out():
     lines = render_table(planted_evaluation(num_without_list=7)).splitlines()
     assert lines[-2].startswith("3 users have no relevant query item")
     assert lines[-1] == "7 users have fewer than 5 items to rank; the metrics at 5 are over the others."
-
-
-@pytest.mark.parametrize(
-    ("overrides", "num_items", "sentence"),
-    [
-        (["evaluate.k=11"], None, "evaluate.k is 11, but a task has 10 query rows to rank"),
-        (
-            ["evaluate.k=99", "evaluate.candidates=all"],
-            40,
-            "evaluate.k is 99, but synthetic has 40 items to rank; use 40",
-        ),
-    ],
-)
-def test_lists_longer_than_what_there_is_to_choose_from_are_refused(overrides, num_items, sentence):
-    with pytest.raises(ConfigError, match=sentence):
-        require_candidates_for_lists(load_config(None, overrides), num_items)
-
-
-def test_lists_of_all_there_is_are_allowed():
-    require_candidates_for_lists(load_config(None, ["evaluate.k=10"]))
-    require_candidates_for_lists(load_config(None, ["evaluate.k=40", "evaluate.candidates=all"]), 40)
