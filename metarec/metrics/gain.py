@@ -18,7 +18,8 @@ def ndcg_at_k(
 
     A row with target r at rank j (1 is best) adds (2^r - 1) / log2(j + 1) for j ≤ k. Rows with the same score share the
     mean gain at each of the ranks that they fill together, which is the expectation over their random order: a constant
-    scorer gets exactly what chance gives. The sum is divided by that of the best order.
+    scorer gets exactly what chance gives. The sum is divided by that of the best order. A quotient of gains is that of
+    gains in any unit: here it is 2^m, with m a task's highest target, in which no scale overflows.
 
     Args:
         score: what the rows are ranked by, unclipped: clipping would tie the rows that matter most.
@@ -39,8 +40,15 @@ def ndcg_at_k(
     assert k >= 1
     ranks = torch.arange(1, score.shape[-1] + 1, dtype=score.dtype, device=score.device)
     discount = torch.where(ranks <= k, 1 / torch.log2(ranks + 1), 0)
-    gain = torch.where(mask, torch.exp2(target) - 1, 0)
-    best = (gain.sort(dim=-1, descending=True).values * discount).sum(-1)
-    tied = tied_ranks(score, mask)
+    counted = torch.where(mask, target, 0)
+    ideal = counted.sort(dim=-1, descending=True).values
+    highest = ideal[..., :1]
+    best = (_gain(ideal, highest) * discount).sum(-1)
+    tied, gain = tied_ranks(score, mask), _gain(counted, highest)
     reached = (tied.total(tied.sorted(gain)) / tied.size * discount).sum(-1)
     return torch.where(best > 0, reached / best, torch.nan)
+
+
+def _gain(target: Float[Tensor, "*tasks rows"], highest: Float[Tensor, "*tasks 1"]) -> Float[Tensor, "*tasks rows"]:
+    """2^r - 1 in units of 2^m; exactly 0 where r is."""
+    return torch.exp2(target - highest) - torch.exp2(-highest)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import mean_absolute_error, mean_squared_error, ndcg_score
 
 from metarec.metrics import log_loss, mae, ndcg_at_k, squared_error
 
@@ -32,12 +33,13 @@ def rankings(draw, max_rows=6):
 
 
 def ndcg_of_order(order, target, k):
-    """nDCG of one order without ties, by its definition."""
+    """nDCG of one order without ties, by its definition, with gains that are too large for floating point."""
 
     def dcg(values):
-        return sum((2**value - 1) / math.log2(rank + 2) for rank, value in enumerate(values[:k]))
+        gains = (Fraction(2**value - 1, 2 ** max(target)) for value in values[:k])
+        return sum(float(gain) / math.log2(rank + 2) for rank, gain in enumerate(gains))
 
-    values = target.tolist()
+    values = target = list(map(int, target.tolist()))
     return dcg([values[i] for i in order]) / dcg(sorted(values, reverse=True))
 
 
@@ -103,6 +105,17 @@ def test_ndcg_with_ties_is_the_mean_over_all_orders_of_tied_rows(ranking, k):
     assert ndcg_at_k(score, target, all_of(score), k=k).item() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(st.lists(st.integers(0, 5000), min_size=2, max_size=6).filter(any), st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+def test_ndcg_overflows_on_no_scale(dtype, targets, k):
+    """2^5000 is no number in floating point; in float32 2^128 is none."""
+    target = torch.tensor(targets, dtype=dtype)
+    score = torch.arange(len(targets), dtype=dtype)
+    expected = ndcg_of_order(range(len(targets))[::-1], target, k)
+    assert ndcg_at_k(score, target, all_of(score), k=k).item() == pytest.approx(expected, rel=1e-5, abs=1e-12)
+
+
 @given(rankings(max_rows=12), st.integers(1, 12))
 @settings(max_examples=100, deadline=None)
 def test_ndcg_equals_scikit_learns_on_exponential_gains(ranking, k):
@@ -132,6 +145,15 @@ def test_a_batch_gives_what_each_task_gives_alone():
     for metric in (mae, squared_error, lambda *rows: ndcg_at_k(*rows, k=3)):
         alone = torch.stack([metric(*task) for task in zip(score, target, mask, strict=True)])
         torch.testing.assert_close(metric(score, target, mask), alone, rtol=0, atol=1e-14, equal_nan=True)
+
+
+@given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_errors_equal_scikit_learns(rows):
+    prediction, target = (row(*column) for column in zip(*rows, strict=True))
+    for metric, reference in ((mae, mean_absolute_error), (squared_error, mean_squared_error)):
+        expected = reference(target, prediction)
+        assert metric(prediction, target, all_of(target)).item() == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 0.99), st.integers(0, 1)), min_size=1, max_size=8))
