@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metarec.evaluate.evaluation import Evaluation, mean_defined
+from metarec.evaluate.evaluation import Evaluation
 from metarec.evaluate.metric import ALL_METRICS, list_metrics
 from metarec.evaluate.segments import Segment
 
@@ -32,7 +32,6 @@ def planted_evaluation(**changes) -> Evaluation:
         "k": 5,
         "seconds": dict.fromkeys(FIGURES, 2.4),
         "user_values": values,
-        "draw_values": np.repeat(mean_defined(values)[..., None], 2, axis=-1),
         "coverage": np.full((len(FIGURES), 3, 2), 0.125),
         "metrics": METRICS,
         "training_seconds": {"maml on <melu>": 77.0},

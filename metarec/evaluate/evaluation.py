@@ -33,7 +33,6 @@ class Evaluation:
         seconds: time spent adapting and predicting, by predictor; over all sizes and draws.
         user_values: a user's mean over draws; NaN where the metric is not defined for the user in any draw. Of rmse it
             is the mean squared error.
-        draw_values: a draw's mean over users.
         coverage: the share of the catalogue that stands in somebody's list of k.
         metrics: what the third axis holds.
         training_seconds: what fitting each predictor took, where it is known.
@@ -52,7 +51,6 @@ class Evaluation:
     k: int
     seconds: Mapping[str, float]
     user_values: Float64[np.ndarray, "predictors sizes metrics users"]
-    draw_values: Float64[np.ndarray, "predictors sizes metrics draws"]
     coverage: Float64[np.ndarray, "predictors sizes draws"]
     metrics: tuple[Metric, ...] = ALL_METRICS
     training_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -64,15 +62,18 @@ class Evaluation:
     @property
     def num_draws(self) -> int:
         """Draws of query and support order of each user."""
-        return int(self.draw_values.shape[-1])
+        return int(self.coverage.shape[-1])
 
-    def value(self, predictor: str, size: Size, metric: str) -> float:
-        """A metric over all users: a draw's mean over users (for rmse its root), then the mean over draws.
+    def value(self, predictor: str, size: Size, metric: str, segment: Segment | None = None) -> float:
+        """A metric over all users, or those of a segment: the mean of what each has, itself a mean over draws.
 
-        Users for whom the metric is not defined are left out; `num_undefined` counts them.
+        RMSE is the root of that mean of squared errors, over users and draws together, and not the mean of anybody's
+        roots; intervals and differences take it so as well. Users for whom the metric is not defined are left out;
+        `num_undefined` counts them.
         """
-        draws = self.draw_values[self._index(predictor, size, metric)]
-        return float(mean_defined(np.sqrt(draws) if metric == "rmse" else draws))
+        values = self.per_user(predictor, size, metric)
+        mean = float(mean_defined(values if segment is None else values[segment.members]))
+        return math.sqrt(mean) if metric == "rmse" else mean
 
     def per_user(self, predictor: str, size: Size, metric: str) -> Float64[np.ndarray, " users"]:
         """A user's metric, mean over draws; for rmse the mean *squared* error, since roots do not average."""
@@ -96,11 +97,6 @@ class Evaluation:
         if segment is not None:
             a, b = a[segment.members], b[segment.members]
         return paired_interval(a, b, num_resamples=num_resamples, root=metric == "rmse")
-
-    def segment_value(self, segment: Segment, predictor: str, size: Size, metric: str) -> float:
-        """A metric over the users of a segment: the mean of their means over draws, for rmse its root."""
-        mean = float(mean_defined(self.per_user(predictor, size, metric)[segment.members]))
-        return math.sqrt(mean) if metric == "rmse" else mean
 
     def coverage_of(self, predictor: str, size: Size) -> float:
         """The share of the catalogue in the lists of a draw, mean over draws."""
@@ -149,7 +145,7 @@ class Evaluation:
     def _segment_figures(self, segment: Segment) -> dict[str, Any]:
         """The figures of a segment with all support ratings."""
         values = {
-            name: {m.name: finite_or_none(self.segment_value(segment, name, "all", m.name)) for m in self.metrics}
+            name: {m.name: finite_or_none(self.value(name, "all", m.name, segment)) for m in self.metrics}
             for name in self.predictors
         }
         return {"num_users": int(segment.members.sum()), "values": values}

@@ -116,7 +116,7 @@ def _segments(evaluation: Evaluation, primary: Metric) -> str:
     titles = [primary.title, evaluation.words.tasks, best, candidate, "difference [95 %]"]
     rows = []
     for segment in evaluation.segments:
-        values = [evaluation.segment_value(segment, name, "all", primary.name) for name in (best, candidate)]
+        values = [evaluation.value(name, "all", primary.name, segment) for name in (best, candidate)]
         interval = evaluation.compare(candidate, best, metric=primary.name, segment=segment)
         rows.append((segment.name, [str(int(segment.members.sum())), *map(decimal, values), signed(interval)]))
     return table(titles, rows)

@@ -14,7 +14,7 @@ from metarec.data.tasks import draw_tasks, task_sizes, truncate_support
 from metarec.errors import TrainingError
 from metarec.evaluate.candidates import WholeCatalogue
 from metarec.evaluate.content import item_content
-from metarec.evaluate.evaluation import Evaluation, Size, mean_defined
+from metarec.evaluate.evaluation import Evaluation, Size
 from metarec.evaluate.interval import Interval, paired_interval
 from metarec.evaluate.known_ratings import KnownRatings, with_known
 from metarec.evaluate.measure import Measure
@@ -84,7 +84,7 @@ def evaluate(
     content = item_content(catalogue)
     measure = Measure(head, head_index, k, relevant, candidates is not None, content)
     tally = _Tally.empty(len(predictors), len(sizes), len(measure.metrics), len(histories), catalogue.num_items)
-    seconds, draws, coverage = dict.fromkeys(predictors, 0.0), [], []
+    seconds, coverage = dict.fromkeys(predictors, 0.0), []
     if candidates is not None:
         tasks_per_batch = min(tasks_per_batch, candidates.tasks_per_batch)
     for draw in range(num_draws):
@@ -99,7 +99,6 @@ def evaluate(
                 earlier = known.of(chosen, draw)
                 curve = [with_known(each, earlier) for each in curve]
             _judge_batch(predictors, catalogue, curve, measure=measure, seconds=seconds, tally=tally, indices=indices)
-        draws.append(mean_defined(tally.values))
         coverage.append(1 - tally.missed.mean(axis=-1))
         tally.end_draw()
         progress(f"evaluated draw {draw + 1} of {num_draws} on {len(histories)} {words.tasks}")
@@ -113,7 +112,6 @@ def evaluate(
         k=k,
         seconds=seconds,
         user_values=tally.user_means(),
-        draw_values=np.stack(draws, axis=-1),
         coverage=np.stack(coverage, axis=-1),
         metrics=measure.metrics,
         words=words,

@@ -12,8 +12,9 @@ from metarec.evaluate.evaluation import Evaluation
 def with_mean_of(evaluation: Evaluation, members: Sequence[str], name: str) -> Evaluation:
     """The same evaluation with one more predictor at its end: the mean over some of those it has.
 
-    A user's value is the mean of her values under the members, and a draw's that of the draw's values, for rmse of its
-    roots: what the new row shows is the mean of what the members' rows show. Seconds are means as well.
+    A user's value is the mean of her values under the members: what the new row shows is the mean of what the members'
+    rows show, but for rmse the root of the mean of their squares, over seeds as over users and draws. Seconds are means
+    as well.
 
     Args:
         evaluation: of all members, on the same tasks.
@@ -22,9 +23,6 @@ def with_mean_of(evaluation: Evaluation, members: Sequence[str], name: str) -> E
     """
     assert members
     places = [evaluation.predictors.index(member) for member in members]
-    roots = np.array([metric.name == "rmse" for metric in evaluation.metrics])[:, None]
-    draws = evaluation.draw_values[places]
-    mean_draws = np.where(roots, np.sqrt(np.where(roots, draws, 1.0)).mean(axis=0) ** 2, draws.mean(axis=0))
     training = [evaluation.training_seconds.get(member) for member in members]
     known = [seconds for seconds in training if seconds is not None]
     return dataclasses.replace(
@@ -33,7 +31,6 @@ def with_mean_of(evaluation: Evaluation, members: Sequence[str], name: str) -> E
         seconds={**evaluation.seconds, name: float(np.mean([evaluation.seconds[member] for member in members]))},
         training_seconds={**evaluation.training_seconds, **({name: float(np.mean(known))} if known else {})},
         user_values=_appended(evaluation.user_values, evaluation.user_values[places].mean(axis=0)),
-        draw_values=_appended(evaluation.draw_values, mean_draws),
         coverage=_appended(evaluation.coverage, evaluation.coverage[places].mean(axis=0)),
     )
 

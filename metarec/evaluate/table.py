@@ -105,7 +105,7 @@ def _segments(evaluation: Evaluation, primary: Metric) -> list[str]:
     title = _row(f"{primary.title} of test {tasks} with", [tasks.split()[0], "floor", "model"])
     lines = ["", title + "  model - floor [95 %]"]
     for segment in evaluation.segments:
-        values = [evaluation.segment_value(segment, name, "all", primary.name) for name in (best, candidate)]
+        values = [evaluation.value(name, "all", primary.name, segment) for name in (best, candidate)]
         interval = evaluation.compare(candidate, best, metric=primary.name, segment=segment)
         cells = [str(int(segment.members.sum())), *map(decimal, values)]
         lines.append(_row(segment.name, cells) + f"  {signed(interval)}")

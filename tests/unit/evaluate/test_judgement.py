@@ -40,7 +40,6 @@ def planted(errors, *, sizes=SIZES, num_support=None):
         k=5,
         seconds=dict.fromkeys(errors, 0.25),
         user_values=user_values,
-        draw_values=np.repeat(user_values.mean(-1)[..., None], 3, axis=-1),
         coverage=np.full((len(errors), len(sizes), 3), 0.25),
     )
 
@@ -49,7 +48,6 @@ def ranked(values, **changes):
     """As `planted`, with these values of nDCG@5."""
     evaluation = planted(dict.fromkeys(values, [1.0] * len(next(iter(values.values())))), **changes)
     evaluation.user_values[:, :, METRICS.index("ndcg_at_5")] = np.asarray([*values.values()])[:, None]
-    evaluation.draw_values[:] = evaluation.user_values.mean(-1)[..., None]
     return evaluation
 
 
@@ -228,7 +226,7 @@ def test_the_report_reads_back_as_json(tmp_path):
 
 def test_a_value_that_is_not_defined_is_null_in_the_report(tmp_path):
     evaluation = planted(FOUR)
-    evaluation.draw_values[:, :, 2:] = np.nan
+    evaluation.user_values[:, :, 2:] = np.nan
     write_report(evaluation, None, str(tmp_path / "report.json"))
     document = json.loads((tmp_path / "report.json").read_text())
     assert document["verdict"] is None

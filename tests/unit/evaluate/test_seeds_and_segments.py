@@ -18,15 +18,16 @@ from tests.planted_evaluation import FIGURES, NUM_USERS, planted_evaluation
 CANDIDATE = "maml on <melu>"
 
 
-def test_the_mean_over_seeds_shows_the_mean_of_what_each_seed_shows():
-    """Also of RMSE, where the mean of squares would show another figure."""
+def test_the_mean_over_seeds_is_over_seeds_as_it_is_over_users_and_draws():
+    """Of RMSE it is the root of the mean square, as everywhere: of 1.2 and 1.0 that of 1.22."""
     evaluation = planted_evaluation()
     pair = ["global mean", "item + user bias"]
     both = with_mean_of(evaluation, pair, "both")
     assert both.predictors[-1] == "both"
-    for metric in ("mae", "rmse", "recall_at_5"):
+    for metric in ("mae", "recall_at_5"):
         expected = np.mean([evaluation.value(name, "all", metric) for name in pair])
         assert both.value("both", "all", metric) == pytest.approx(expected, abs=1e-12)
+    assert both.value("both", "all", "rmse") == pytest.approx(1.22**0.5, abs=1e-12)
     assert both.per_user("both", "all", "mae") == pytest.approx(np.full(NUM_USERS, 1.1))
     assert both.value("maml on <melu>", 5, "mae") == evaluation.value("maml on <melu>", 5, "mae")
     assert both.seconds["both"] == pytest.approx(2.4)
@@ -35,6 +36,13 @@ def test_the_mean_over_seeds_shows_the_mean_of_what_each_seed_shows():
 def test_training_seconds_of_a_mean_are_those_that_are_known():
     both = with_mean_of(planted_evaluation(), ["global mean", CANDIDATE], "both")
     assert both.training_seconds["both"] == 77.0
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse", "auc"])
+def test_the_difference_of_a_mean_over_seeds_is_that_of_the_values_that_are_shown(metric):
+    both = with_mean_of(planted_evaluation(), ["global mean", "item + user bias"], "both")
+    shown = both.value("both", "all", metric) - both.value(CANDIDATE, "all", metric)
+    assert both.compare("both", CANDIDATE, metric=metric).difference == pytest.approx(shown, abs=1e-12)
 
 
 def test_the_interval_of_a_mean_over_seeds_is_over_users():
@@ -90,8 +98,8 @@ def test_segments_are_classes_of_length_values_of_features_and_halves_of_numbers
 def test_a_segment_is_judged_over_its_own_users():
     evaluation = planted_evaluation()
     female = evaluation.segments[0]
-    assert evaluation.segment_value(female, CANDIDATE, "all", "mae") == pytest.approx(1.0)
-    assert evaluation.segment_value(female, "global mean", "all", "rmse") == pytest.approx(1.2)
+    assert evaluation.value(CANDIDATE, "all", "mae", female) == pytest.approx(1.0)
+    assert evaluation.value("global mean", "all", "rmse", female) == pytest.approx(1.2)
     interval = evaluation.compare(CANDIDATE, "factorisation + fold-in", metric="mae", segment=female)
     assert interval == pytest.approx((0.1, 0.1, 0.1))
 
