@@ -95,7 +95,6 @@ def judge_together(config: Config, learners: "Mapping[str, Learner]", *, place: 
         candidate=candidate,
         opponents=[name for name in evaluation.predictors if name not in learners and name != candidate],
         primary=config.evaluate.primary,
-        num_resamples=config.evaluate.num_resamples,
     )
     facts = {
         "model": candidate,
@@ -270,7 +269,8 @@ def evaluate_on_test(
     )
     segments = segments_of(evaluation.num_support, evaluation.users, catalogue, dataset.schema.user_fields)
     timed = {name: seconds for name, seconds in training_seconds.items() if seconds is not None}
-    return dataclasses.replace(evaluation, training_seconds=timed, segments=segments)
+    resamples = config.evaluate.num_resamples
+    return dataclasses.replace(evaluation, training_seconds=timed, segments=segments, num_resamples=resamples)
 
 
 def check_same_dataset(learner: "Learner", fingerprint: str, name: str, uri: str) -> None:

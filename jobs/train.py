@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from metarec.evaluate.evaluation import Evaluation
     from metarec.evaluate.gate import Verdict
     from metarec.evaluate.protocol import Predict
-    from metarec.registry import Figure, Version
+    from metarec.registry import Version
     from metarec.serving.learner import Learner
     from metarec.tracking import Outbox, Run, Store
     from metarec.train.launch import Watch
@@ -195,7 +195,7 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
         tracked,
         learner,
         name=config.model_name,
-        metrics={metric: figure_of(evaluation, name, metric, config.evaluate.num_resamples) for metric in figures},
+        metrics={metric: evaluation.interval(name, "all", metric) for metric in figures},
         verdict=verdict.to_json(),
         report=storage.read_bytes(folder.report),
     )
@@ -233,20 +233,10 @@ def beside_champion(
         candidate=name,
         opponents=[other for other in evaluation.predictors if other != name],
         primary=config.evaluate.primary,
-        num_resamples=config.evaluate.num_resamples,
     )
     if fault is not None:
         verdict = dataclasses.replace(verdict, passed=False, reasons=(*verdict.reasons, fault))
     return evaluation, verdict
-
-
-def figure_of(evaluation: "Evaluation", name: str, metric: str, num_resamples: int) -> "Figure":
-    """A predictor's own result with its 95 % interval over users: what it differs by from a predictor at 0."""
-    from metarec.evaluate.interval import paired_interval
-    from metarec.registry import Figure
-
-    values = evaluation.per_user(name, "all", metric)
-    return Figure(*paired_interval(values, 0 * values, num_resamples=num_resamples, root=metric == "rmse"))
 
 
 def best_learner(config: Config, dataset: "Dataset", folder: RunFolder) -> "Learner":

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlflow.artifacts
 import numpy as np
@@ -28,6 +28,7 @@ from mlflow.types.schema import Array
 from metarec import storage
 from metarec.config import Config, to_toml
 from metarec.errors import RegistryError, StorageError
+from metarec.evaluate.interval import Interval
 from metarec.serving.learner import BUNDLE, Learner
 from metarec.tracking import Run, Store, connect, find_run, store_uri, talking_to
 
@@ -40,14 +41,6 @@ _REQUIREMENTS = ("torch", "pyarrow", "safetensors", "jaxtyping", "tomli-w", "num
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 _RUN_URI = re.compile(rf"runs:/(?P<run_id>[^/]+)/{_MODEL}")
 _MAKE = "python -m jobs.train registers a model as candidate and promotes it where the gate passes"
-
-
-class Figure(NamedTuple):
-    """A result with the ends of its 95 % interval over test users."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -94,7 +87,7 @@ def log_and_register(
     learner: Learner,
     *,
     name: str,
-    metrics: Mapping[str, Figure],
+    metrics: Mapping[str, Interval],
     verdict: Mapping[str, Any],
     report: bytes,
 ) -> Version:
@@ -106,7 +99,7 @@ def log_and_register(
         run: the run that made it.
         learner: its `facts` may name the `dataset` and its `fingerprint`.
         name: the registered model.
-        metrics: its results, kept as tags of the version.
+        metrics: its results with their intervals, kept as tags of the version.
         verdict: the gate's verdict, which `promote` goes by later.
         report: the JSON report of its evaluation beside the floors; travels with it, as its config does.
 
@@ -264,9 +257,9 @@ def _ensure_registered(client: MlflowClient, name: str) -> None:
 
 
 def _version_tags(
-    run: Run, learner: Learner, metrics: Mapping[str, Figure], verdict: Mapping[str, Any]
+    run: Run, learner: Learner, metrics: Mapping[str, Interval], verdict: Mapping[str, Any]
 ) -> dict[str, str]:
-    ends = {f"metric.{name}{end}": number for name, figure in metrics.items() for end, number in _parts(figure)}
+    ends = {f"metric.{name}{end}": number for name, found in metrics.items() for end, number in _parts(found)}
     return {
         "dataset.name": str(learner.facts.get("dataset", "")),
         "dataset.fingerprint": str(learner.facts.get("fingerprint", "")),
@@ -276,8 +269,8 @@ def _version_tags(
     }
 
 
-def _parts(figure: Figure) -> list[tuple[str, float]]:
-    return [("", figure.value), (".low", figure.low), (".high", figure.high)]
+def _parts(interval: Interval) -> list[tuple[str, float]]:
+    return [("", interval.value), (".low", interval.low), (".high", interval.high)]
 
 
 def _save(learner: Learner, folder: Path, model: Model, report: bytes) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from jobs.benchmarks.trainings import digest_of
 from metarec import storage
-from metarec.evaluate.evaluation import METRICS, Evaluation, finite_or_none
+from metarec.evaluate.evaluation import METRICS, Evaluation
 from metarec.evaluate.figures import decimal, signed
-from metarec.evaluate.interval import paired_interval
+from metarec.evaluate.interval import finite_or_none, paired_interval
 from metarec.evaluate.metric import metric_named
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """What an evaluation found: every predictor's metrics at every support size, per user and per draw."""
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from metarec.evaluate.interval import Interval, paired_interval
+from metarec.evaluate.interval import Interval, Resampled, finite_or_none, mean_defined, resample
 from metarec.evaluate.metric import ALL_METRICS, Metric
 from metarec.evaluate.segments import Segment
 from metarec.schema import FORMAT_VERSION, USER_TASKS, TaskWords
@@ -40,6 +41,7 @@ class Evaluation:
         words: what tasks are called where they are no users.
         known_ratings: how many training ratings each support holds besides, at most.
         num_without_list: users with fewer candidates than k, whom the metrics at k leave out.
+        num_resamples: bootstrap resamples of users behind each interval.
     """
 
     predictors: tuple[str, ...]
@@ -58,6 +60,7 @@ class Evaluation:
     words: TaskWords = USER_TASKS
     known_ratings: int = 0
     num_without_list: int = 0
+    num_resamples: int = 2000
 
     @property
     def num_draws(self) -> int:
@@ -79,24 +82,30 @@ class Evaluation:
         """A user's metric, mean over draws; for rmse the mean *squared* error, since roots do not average."""
         return self.user_values[self._index(predictor, size, metric)]
 
+    def interval(self, predictor: str, size: Size, metric: str) -> Interval:
+        """A metric over all users with its 95 % interval; of rmse, users are resampled inside the root."""
+        return self._resampled[self._index(predictor, size, metric)].interval()
+
     def compare(
-        self,
-        first: str,
-        second: str,
-        *,
-        metric: str,
-        size: Size = "all",
-        num_resamples: int = 2000,
-        segment: Segment | None = None,
+        self, first: str, second: str, *, metric: str, size: Size = "all", segment: Segment | None = None
     ) -> Interval:
-        """First minus second with its 95 % interval over users; for rmse the roots are compared.
+        """The value of the first minus that of the second, with its 95 % interval over the same resamples of users.
 
         With a segment, over its users alone.
         """
-        a, b = (self.per_user(name, size, metric) for name in (first, second))
-        if segment is not None:
-            a, b = a[segment.members], b[segment.members]
-        return paired_interval(a, b, num_resamples=num_resamples, root=metric == "rmse")
+        if segment is None:
+            a, b = (self._resampled[self._index(name, size, metric)] for name in (first, second))
+        else:
+            pair = np.stack([self.per_user(name, size, metric)[segment.members] for name in (first, second)])
+            both = resample(pair, num_resamples=self.num_resamples, root=metric == "rmse")
+            a, b = both[0,], both[1,]
+        return (a - b).interval()
+
+    @functools.cached_property
+    def _resampled(self) -> Resampled:
+        """Every figure over the same resamples of the users: predictors, sizes and metrics as in `user_values`."""
+        root = np.array([metric.name == "rmse" for metric in self.metrics])
+        return resample(self.user_values, num_resamples=self.num_resamples, root=root)
 
     def coverage_of(self, predictor: str, size: Size) -> float:
         """The share of the catalogue in the lists of a draw, mean over draws."""
@@ -153,15 +162,3 @@ class Evaluation:
     def _index(self, predictor: str, size: Size, metric: str) -> tuple[int, int, int]:
         names = [each.name for each in self.metrics]
         return self.predictors.index(predictor), self.sizes.index(size), names.index(metric)
-
-
-def mean_defined(values: Float64[np.ndarray, "*axes last"]) -> Float64[np.ndarray, "*axes"] | np.float64:
-    """The mean over the last axis of what is not NaN; NaN where nothing is left."""
-    num_defined = (~np.isnan(values)).sum(-1)
-    with np.errstate(invalid="ignore"):
-        return np.nan_to_num(values).sum(-1) / num_defined
-
-
-def finite_or_none(value: float) -> float | None:
-    """The value as JSON can hold it: NaN and infinities become null."""
-    return value if math.isfinite(value) else None

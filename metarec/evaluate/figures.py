@@ -12,4 +12,4 @@ def decimal(value: float | None) -> str:
 
 def signed(interval: Interval) -> str:
     """A difference with its interval."""
-    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+    return f"{interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"

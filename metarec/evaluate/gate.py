@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metarec.evaluate.evaluation import Evaluation, finite_or_none
+from metarec.evaluate.evaluation import Evaluation
 from metarec.evaluate.interval import Interval
 from metarec.evaluate.metric import Metric, metric_named
 
@@ -29,16 +29,11 @@ class Verdict:
         return {
             "passed": self.passed,
             "reasons": list(self.reasons),
-            "opponents": {
-                name: {end: finite_or_none(value) for end, value in interval._asdict().items()}
-                for name, interval in self.opponents.items()
-            },
+            "opponents": {name: interval.to_json("difference") for name, interval in self.opponents.items()},
         }
 
 
-def judge(
-    evaluation: Evaluation, *, candidate: str, opponents: Sequence[str], primary: str, num_resamples: int
-) -> Verdict:
+def judge(evaluation: Evaluation, *, candidate: str, opponents: Sequence[str], primary: str) -> Verdict:
     """Pass a candidate that is better than every opponent with all support ratings, beyond the paired interval.
 
     Args:
@@ -46,13 +41,10 @@ def judge(
         candidate: who wants to pass.
         opponents: whom it has to beat, at least one.
         primary: the metric, as `evaluate.primary` names it.
-        num_resamples: bootstrap resamples of users behind each interval.
     """
     assert opponents, "a gate without an opponent lets everything through"
     metric = metric_named(primary)
-    intervals = {
-        name: evaluation.compare(candidate, name, metric=metric.name, num_resamples=num_resamples) for name in opponents
-    }
+    intervals = {name: evaluation.compare(candidate, name, metric=metric.name) for name in opponents}
     lost = {name: interval for name, interval in intervals.items() if not _is_better(interval, metric)}
     reasons = tuple(_reason(evaluation, candidate, name, primary, interval) for name, interval in lost.items())
     return Verdict(passed=not lost, reasons=reasons, opponents=intervals)
@@ -69,6 +61,6 @@ def _reason(evaluation: Evaluation, candidate: str, opponent: str, primary: str,
     wanted = "below" if metric.lower_is_better else "above"
     return (
         f"{primary} {own:.4f} of {candidate} is not {wanted} the {other:.4f} of {opponent} beyond chance: "
-        f"difference {interval.difference:+.4f}, 95 % interval {interval.low:+.4f} to {interval.high:+.4f} over "
+        f"difference {interval.value:+.4f}, 95 % interval {interval.low:+.4f} to {interval.high:+.4f} over "
         f"{len(evaluation.users)} {evaluation.words.tasks}"
     )

@@ -6,10 +6,9 @@ from typing import Any
 from metarec import storage
 from metarec.errors import StorageError
 from metarec.evaluate.best_floor import best_floor
-from metarec.evaluate.evaluation import Evaluation, finite_or_none
+from metarec.evaluate.evaluation import Evaluation, Size
 from metarec.evaluate.gate import Verdict
-from metarec.evaluate.interval import Interval
-from metarec.evaluate.metric import metric_named
+from metarec.evaluate.metric import Metric, metric_named
 from metarec.evaluate.page import render_page
 from metarec.schema import FORMAT_VERSION
 
@@ -39,7 +38,9 @@ def render_report(
     """What was found as JSON and as a page, without anything about a single user.
 
     Args:
-        evaluation: goes under `evaluation`, as its `to_json`.
+        evaluation: goes under `evaluation`, as its `to_json`; its values with their intervals go under `intervals`, and
+            how far they are from the best floor of the same metric and support size under `differences`: of every
+            metric with all support ratings, of the primary one at every size.
         verdict: goes under `verdict`; null where no gate was applied.
         primary: the metric that decides, under `primary`.
         facts: further entries at the top, JSON values: the run, the dataset, the model.
@@ -50,6 +51,7 @@ def render_report(
         **facts,
         "primary": primary,
         "evaluation": evaluation.to_json(),
+        "intervals": _intervals(evaluation, primary),
         "differences": _differences(evaluation, primary),
         "verdict": None if verdict is None else verdict.to_json(),
     }
@@ -86,24 +88,35 @@ def _with_ending(path_or_uri: str, ending: str) -> str:
     return place.removesuffix(_FIGURES).removesuffix(_PAGE) + ending + options
 
 
-def _differences(evaluation: Evaluation, primary: str) -> dict[str, Any]:
-    """How far every predictor is from the best floor on the primary metric, at every support size."""
-    metric = metric_named(primary)
-    best = best_floor(evaluation, metric)
-    if best is None:
-        return {}
+def _intervals(evaluation: Evaluation, primary: str) -> dict[str, Any]:
+    """By predictor, support size and metric."""
     return {
-        "floor": best,
-        "values": {
-            name: {
-                str(size): _ends(evaluation.compare(name, best, metric=metric.name, size=size))
-                for size in evaluation.sizes
-            }
-            for name in evaluation.predictors
-            if name != best
-        },
+        name: {
+            str(size): {metric.name: evaluation.interval(name, size, metric.name).to_json() for metric in metrics}
+            for size, metrics in _judged(evaluation, primary)
+        }
+        for name in evaluation.predictors
     }
 
 
-def _ends(interval: Interval) -> dict[str, float | None]:
-    return {end: finite_or_none(value) for end, value in interval._asdict().items()}
+def _differences(evaluation: Evaluation, primary: str) -> dict[str, Any]:
+    """By support size and metric: which floor is best there, and how far every other predictor is from it."""
+    return {
+        str(size): {metric.name: found for metric in metrics if (found := _from_best_floor(evaluation, metric, size))}
+        for size, metrics in _judged(evaluation, primary)
+    }
+
+
+def _from_best_floor(evaluation: Evaluation, metric: Metric, size: Size) -> dict[str, Any]:
+    best = best_floor(evaluation, metric, size)
+    if best is None:
+        return {}
+    others = [name for name in evaluation.predictors if name != best]
+    found = {name: evaluation.compare(name, best, metric=metric.name, size=size) for name in others}
+    return {"floor": best, "values": {name: interval.to_json("difference") for name, interval in found.items()}}
+
+
+def _judged(evaluation: Evaluation, primary: str) -> list[tuple[Size, tuple[Metric, ...]]]:
+    """At each support size the metrics that are judged there."""
+    deciding = (metric_named(primary),)
+    return [(size, evaluation.metrics if size == "all" else deciding) for size in evaluation.sizes]

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from metarec.config import load_config
-from metarec.registry import Figure, log_and_register, promote
+from metarec.evaluate.interval import Interval
+from metarec.registry import log_and_register, promote
 from metarec.tracking import open_store, start_run
 from tests.ports import free_port
 from tests.tiny_learner import tiny_learner
@@ -35,7 +36,7 @@ def served(tmp_path_factory):
         store = open_store(config)
         with start_run(store, "a", config) as run:
             made = log_and_register(
-                run, tiny_learner(), name="tiny", metrics={"mae": Figure(0.7, 0.6, 0.8)},
+                run, tiny_learner(), name="tiny", metrics={"mae": Interval(0.7, 0.6, 0.8)},
                 verdict={"passed": True, "reasons": [], "opponents": {}}, report=b"{}",
             )  # fmt: skip
         promote(store, "tiny", made.number)

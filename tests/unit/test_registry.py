@@ -21,7 +21,8 @@ from jobs.train import champion_predictor
 from metarec import storage
 from metarec.config import load_config
 from metarec.errors import GateError, RegistryError, StorageError, TrackingError
-from metarec.registry import Figure, candidate, champion, log_and_register, promote, pull
+from metarec.evaluate.interval import Interval
+from metarec.registry import candidate, champion, log_and_register, promote, pull
 from metarec.tracking import open_store, start_run
 from tests.tiny_learner import ITEMS, tiny_learner
 
@@ -59,7 +60,7 @@ def register(store, config, name, learner=None, verdict=VERDICT):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own
         with start_run(store, "run-1", config) as run:
-            metrics = {"mae": Figure(0.75, 0.7, 0.8)}
+            metrics = {"mae": Interval(0.75, 0.7, 0.8)}
             return log_and_register(
                 run, learner or tiny_learner(), name=name, metrics=metrics, verdict=verdict, report=REPORT
             )

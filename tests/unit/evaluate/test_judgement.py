@@ -11,7 +11,7 @@ from metarec.evaluate.evaluation import METRICS, Evaluation
 from metarec.evaluate.gate import judge
 from metarec.evaluate.metric import metric_named
 from metarec.evaluate.plot import frame, plot_curves
-from metarec.evaluate.report import write_report
+from metarec.evaluate.report import render_report, write_report
 from metarec.evaluate.table import render_table
 
 SIZES = (0, 5, "all")
@@ -65,15 +65,15 @@ def floors():
 
 def test_a_candidate_below_every_opponent_passes(floors):
     evaluation = planted({**floors, "maml": errors(0.9, seed=3)})
-    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="mae", num_resamples=500)
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="mae")
     assert verdict.passed
     assert verdict.reasons == ()
-    assert verdict.opponents["item + user bias"].difference == pytest.approx(-0.1)
+    assert verdict.opponents["item + user bias"].value == pytest.approx(-0.1)
 
 
 def test_a_candidate_above_one_opponent_fails_and_the_reason_names_it(floors):
     evaluation = planted({**floors, "maml": errors(1.1, seed=3)})
-    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="mae", num_resamples=500)
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="mae")
     assert not verdict.passed
     (reason,) = verdict.reasons
     assert reason.startswith(
@@ -84,28 +84,28 @@ def test_a_candidate_above_one_opponent_fails_and_the_reason_names_it(floors):
 
 def test_a_difference_within_chance_does_not_pass(floors):
     evaluation = planted({**floors, "maml": errors(0.999, seed=3)})
-    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="mae", num_resamples=500)
-    assert verdict.opponents["item + user bias"].difference < 0 < verdict.opponents["item + user bias"].high
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="mae")
+    assert verdict.opponents["item + user bias"].value < 0 < verdict.opponents["item + user bias"].high
     assert not verdict.passed
 
 
 def test_rmse_compares_the_roots():
     evaluation = planted({"floor": np.full(20, 2.0), "maml": np.full(20, 1.5)})
-    verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="rmse", num_resamples=100)
+    verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="rmse")
     assert verdict.passed
     assert verdict.opponents["floor"] == pytest.approx((-0.5, -0.5, -0.5))
 
 
 def test_a_candidate_that_ranks_better_than_every_opponent_passes(floors):
     evaluation = ranked({**floors, "maml": errors(1.3, seed=3)})
-    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="ndcg@5", num_resamples=500)
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="ndcg@5")
     assert verdict.passed
-    assert verdict.opponents["global mean"].difference == pytest.approx(0.1)
+    assert verdict.opponents["global mean"].value == pytest.approx(0.1)
 
 
 def test_a_candidate_that_ranks_worse_than_one_opponent_fails_and_the_reason_says_above(floors):
     evaluation = ranked({**floors, "maml": errors(1.1, seed=3)})
-    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="ndcg@5", num_resamples=500)
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="ndcg@5")
     assert not verdict.passed
     (reason,) = verdict.reasons
     assert reason.startswith(
@@ -115,27 +115,27 @@ def test_a_candidate_that_ranks_worse_than_one_opponent_fails_and_the_reason_say
 
 def test_a_better_order_within_chance_does_not_pass(floors):
     evaluation = ranked({**floors, "maml": errors(1.201, seed=3)})
-    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="ndcg@5", num_resamples=500)
-    assert verdict.opponents["global mean"].low < 0 < verdict.opponents["global mean"].difference
+    verdict = judge(evaluation, candidate="maml", opponents=list(floors), primary="ndcg@5")
+    assert verdict.opponents["global mean"].low < 0 < verdict.opponents["global mean"].value
     assert not verdict.passed
 
 
 def test_an_order_that_nobody_can_judge_does_not_pass():
     evaluation = ranked({"floor": [np.nan] * 3, "maml": [np.nan] * 3})
-    verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="ndcg@5", num_resamples=100)
+    verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="ndcg@5")
     assert not verdict.passed
 
 
 def test_one_user_is_never_enough():
     evaluation = planted({"floor": [1.0], "maml": [0.1]})
-    verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="mae", num_resamples=100)
+    verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="mae")
     assert not verdict.passed
     assert verdict.to_json()["opponents"]["floor"] == {"difference": -0.9, "low": None, "high": None}
 
 
 def test_a_gate_without_opponents_is_our_own_mistake():
     with pytest.raises(AssertionError, match="without an opponent"):
-        judge(planted({"maml": [0.1]}), candidate="maml", opponents=[], primary="mae", num_resamples=100)
+        judge(planted({"maml": [0.1]}), candidate="maml", opponents=[], primary="mae")
 
 
 def test_the_table_says_what_was_planted():
@@ -213,7 +213,7 @@ def test_the_plot_is_a_png_with_ink_on_it(primary):
 
 def test_the_report_reads_back_as_json(tmp_path):
     evaluation = planted(FOUR)
-    verdict = judge(evaluation, candidate="maml", opponents=["global mean"], primary="mae", num_resamples=100)
+    verdict = judge(evaluation, candidate="maml", opponents=["global mean"], primary="mae")
     path = tmp_path / "new" / "report.json"
     write_report(evaluation, verdict, str(path), dataset="synthetic")
     document = json.loads(path.read_text())
@@ -222,6 +222,47 @@ def test_the_report_reads_back_as_json(tmp_path):
     assert document["evaluation"] == json.loads(json.dumps(evaluation.to_json()))
     assert document["verdict"]["passed"] is True
     assert document["verdict"]["opponents"]["global mean"]["high"] == pytest.approx(-0.3)
+
+
+def report_of(evaluation, primary="mae"):
+    return json.loads(render_report(evaluation, None, primary=primary)[0])
+
+
+def test_the_report_has_an_interval_for_every_metric_and_for_the_primary_one_at_every_size():
+    report = report_of(ranked({"global mean": errors(0.5), "maml": errors(0.6, seed=1)}), primary="ndcg@5")
+    for name in ("global mean", "maml"):
+        intervals = report["intervals"][name]
+        assert {size: list(found) for size, found in intervals.items()} == {
+            "0": ["ndcg_at_5"],
+            "5": ["ndcg_at_5"],
+            "all": list(METRICS),
+        }
+        for size, found in intervals.items():
+            for metric, interval in found.items():
+                shown = report["evaluation"]["values"][name][size][metric]
+                assert interval["value"] == pytest.approx(shown)
+                assert interval["low"] <= shown <= interval["high"]
+    assert intervals["all"]["ndcg_at_5"]["low"] < 0.59
+
+
+def test_each_difference_in_the_report_is_to_the_best_floor_of_its_metric_and_size():
+    """One floor is best in MAE without support, another with all of it; and a third in nDCG."""
+    evaluation = planted({"global mean": [1.0] * 4, "user median": [1.0] * 4, "item-kNN": [1.0] * 4, "maml": [0.9] * 4})
+    evaluation.user_values[0, 0, 0], evaluation.user_values[1, 2, 0] = 0.7, 0.6
+    evaluation.user_values[2, 2, METRICS.index("ndcg_at_5")] = 0.75
+    differences = report_of(evaluation)["differences"]
+    assert {size: list(found) for size, found in differences.items()} == {
+        "0": ["mae"],
+        "5": ["mae"],
+        "all": list(METRICS),
+    }
+    places = {("0", "mae"): ("global mean", 0.2), ("all", "mae"): ("user median", 0.3)}
+    places["all", "ndcg_at_5"] = ("item-kNN", -0.25)
+    for (size, metric), (floor, difference) in places.items():
+        found = differences[size][metric]
+        assert found["floor"] == floor
+        assert floor not in found["values"]
+        assert found["values"]["maml"] == pytest.approx(dict.fromkeys(("difference", "low", "high"), difference))
 
 
 def test_a_value_that_is_not_defined_is_null_in_the_report(tmp_path):

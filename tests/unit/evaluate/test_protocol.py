@@ -77,7 +77,7 @@ def test_a_difference_is_that_of_the_values_that_are_shown():
     result = run(by_item, histories, num_query=2, num_draws=4)
     for metric in result.metrics:
         shown = result.value("up", "all", metric.name) - result.value("down", "all", metric.name)
-        found = result.compare("up", "down", metric=metric.name).difference
+        found = result.compare("up", "down", metric=metric.name).value
         assert found == pytest.approx(shown, abs=1e-12, nan_ok=True), metric.name
 
 
@@ -272,5 +272,5 @@ def test_the_table_and_the_verdict_call_tasks_by_what_they_are_of():
     assert "2 items have fewer than" in render_table(
         run({"a": constant(1.0)}, histories, num_query=6, words=result.words)
     )
-    verdict = judge(result, candidate="four", opponents=["three"], primary="mae", num_resamples=100)
+    verdict = judge(result, candidate="four", opponents=["three"], primary="mae")
     assert verdict.reasons[0].endswith("over 2 items")
