@@ -34,7 +34,8 @@ JUDGING = ("evaluate", "task")
 DATA_TABLES = ("data", "synthetic", "tables", "protocol")
 TRAINING_TABLES = ("model", "algorithm", "inner", "outer", "search")
 NOT_THE_METHOD = ("run", "evaluate", "output", "tracking", "registry")
-"""Tables in which models of one method may differ."""
+"""Tables in which models of one method may differ, but for the setting by which checkpoints were chosen."""
+CHOSEN_BY = "evaluate.primary"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,14 +149,15 @@ def figures_of(evaluation: "Evaluation", predictor: str) -> dict[str, float]:
 
 
 def with_mean_over_seeds(evaluation: "Evaluation", learners: "Mapping[str, Learner]") -> "Evaluation":
-    """The evaluation with a row for the mean of all models, where they differ in nothing but their seed."""
+    """The evaluation with a row for the mean of all models, where nothing shaped them differently but their seeds."""
     from metarec.evaluate.seeds import with_mean_of
 
     first, *others = (learner.config for learner in learners.values())
     changed = {name for other in others for name in differences(first, other, ignore=FREE_TO_CHANGE)}
-    if not others or any(name.partition(".")[0] not in NOT_THE_METHOD for name in changed):
+    seeds = sorted({config.run.seed for config in (first, *others)})
+    of_one_method = all(name != CHOSEN_BY and name.partition(".")[0] in NOT_THE_METHOD for name in changed)
+    if not others or not of_one_method or len(seeds) < len(learners):
         return evaluation
-    seeds = sorted({learner.config.run.seed for learner in learners.values()})
     return with_mean_of(evaluation, list(learners), f"mean over seeds {', '.join(map(str, seeds))}")
 
 

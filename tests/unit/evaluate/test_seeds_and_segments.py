@@ -58,13 +58,22 @@ def test_the_interval_of_a_mean_over_seeds_is_over_users():
         (["run.seed=3"], "mean over seeds 0, 3"),
         (["run.seed=3", "inner.lr=0.1"], CANDIDATE),
         (["run.seed=3", "train.meta_batch=4"], CANDIDATE),
+        (["run.seed=3", "evaluate.primary=rmse"], CANDIDATE),
+        (["run.name=again"], CANDIDATE),
         (["run.seed=3", "run.name=x", "train.num_workers=0", "evaluate.k=3", "output.root=/x"], "mean over seeds 0, 3"),
     ],
 )
 def test_models_that_differ_in_their_seed_alone_get_a_row_with_their_mean(settings, expected):
+    """Their checkpoints were chosen by `evaluate.primary`; the same seed twice is no further seed."""
     models = {"item + user bias": SimpleNamespace(config=load_config())}
     models[CANDIDATE] = SimpleNamespace(config=load_config(None, settings))
     assert with_mean_over_seeds(planted_evaluation(), models).predictors[-1] == expected
+
+
+def test_a_seed_that_is_there_twice_leaves_no_mean():
+    seeds = dict(zip(list(FIGURES)[1:], (0, 3, 3), strict=True))
+    models = {name: SimpleNamespace(config=load_config(None, [f"run.seed={seed}"])) for name, seed in seeds.items()}
+    assert with_mean_over_seeds(planted_evaluation(), models).predictors[-1] == CANDIDATE
 
 
 def test_segments_are_classes_of_length_values_of_features_and_halves_of_numbers():
