@@ -83,13 +83,7 @@ def judge_together(config: Config, learners: "Mapping[str, Learner]", *, place: 
     with command.ray_session():
         dataset = prepare(config, progress=say)
     require_lists(config, dataset)
-    evaluation = evaluate_beside_floors(
-        config,
-        dataset,
-        {name: learner.module.predict for name, learner in learners.items()},
-        training_seconds={name: learner.facts.get("training_seconds") for name, learner in learners.items()},
-    )
-    evaluation = with_mean_over_seeds(evaluation, learners)
+    evaluation = with_mean_over_seeds(evaluate_beside_floors(config, dataset, learners), learners)
     candidate = evaluation.predictors[-1]
     verdict = judge(
         evaluation,
@@ -202,20 +196,13 @@ def refuse_what_training_settled(learner: "Learner", config: Config, arguments: 
             )
 
 
-def evaluate_beside_floors(
-    config: Config,
-    dataset: "Dataset",
-    candidates: Mapping[str, "Predict"],
-    *,
-    training_seconds: Mapping[str, float | None] | None = None,
-) -> "Evaluation":
-    """Judge the floors and then the candidates on the dataset's test users.
+def evaluate_beside_floors(config: Config, dataset: "Dataset", learners: "Mapping[str, Learner]") -> "Evaluation":
+    """Judge the floors and then some models on the dataset's test users.
 
     Args:
         config: how tasks are drawn and judged.
         dataset: whose test users they are.
-        candidates: name → predictor.
-        training_seconds: what training each of them took; None where nobody knows.
+        learners: by what they are called, the candidate last.
     """
     from metarec.baselines import floors_for
 
@@ -225,8 +212,9 @@ def evaluate_beside_floors(
         started = time.perf_counter()
         predictors[name] = fit(histories, catalogue)
         seconds[name] = time.perf_counter() - started
-    seconds |= training_seconds or {}
-    return evaluate_on_test(config, dataset, {**predictors, **candidates}, training_seconds=seconds)
+    for name, learner in learners.items():
+        predictors[name], seconds[name] = learner.module.predict, learner.facts.get("training_seconds")
+    return evaluate_on_test(config, dataset, predictors, training_seconds=seconds)
 
 
 def evaluate_on_test(

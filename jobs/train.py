@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from metarec.data.schedule import Schedule
     from metarec.evaluate.evaluation import Evaluation
     from metarec.evaluate.gate import Verdict
-    from metarec.evaluate.protocol import Predict
     from metarec.registry import Version
     from metarec.serving.learner import Learner
     from metarec.tracking import Outbox, Run, Store
@@ -223,11 +222,8 @@ def beside_champion(
     from metarec import registry
     from metarec.evaluate.gate import judge as ask_gate
 
-    rivals, fault = champion_predictor(dataset, store, registry.champion(store, config.model_name))
-    seconds = {name: learner.facts["training_seconds"]}
-    evaluation = evaluate_beside_floors(
-        config, dataset, {**rivals, name: learner.module.predict}, training_seconds=seconds
-    )
+    rivals, fault = champion_learner(dataset, store, registry.champion(store, config.model_name))
+    evaluation = evaluate_beside_floors(config, dataset, {**rivals, name: learner})
     verdict = ask_gate(
         evaluation,
         candidate=name,
@@ -287,9 +283,9 @@ def training_seconds(folder: RunFolder) -> float:
     return sum(line.metrics.get("train.seconds", 0.0) for line in read_journal(folder.journal))
 
 
-def champion_predictor(
+def champion_learner(
     dataset: "Dataset", store: "Store", champion: "Version | None"
-) -> tuple[dict[str, "Predict"], str | None]:
+) -> tuple[dict[str, "Learner"], str | None]:
     """Today's champion as an opponent, or why it can be none; neither where nobody is champion.
 
     Raises:
@@ -310,7 +306,7 @@ def champion_predictor(
         return {}, (
             f"{who} cannot be read ({error}); python -m jobs.promote --force makes the candidate champion in its place"
         )
-    return {f"champion v{champion.number}": pulled.module.predict}, None
+    return {f"champion v{champion.number}": pulled}, None
 
 
 def promotion_lines(version: "Version", verdict: "Verdict") -> list[str]:

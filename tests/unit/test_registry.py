@@ -17,13 +17,14 @@ import pytest
 
 import metarec
 from jobs import promote as promote_job
-from jobs.train import champion_predictor
+from jobs.train import beside_champion, champion_learner
 from metarec import storage
 from metarec.config import load_config
 from metarec.errors import GateError, RegistryError, StorageError, TrackingError
 from metarec.evaluate.interval import Interval
 from metarec.registry import candidate, champion, log_and_register, promote, pull
 from metarec.tracking import open_store, start_run
+from tests.planted_evaluation import planted_evaluation
 from tests.tiny_learner import ITEMS, tiny_learner
 
 # MLflow's own use of sqlalchemy
@@ -333,20 +334,35 @@ def test_the_promote_job_names_the_command_that_makes_a_candidate(store, home):
         run_promote(home, "absent")
 
 
+def test_the_champion_is_judged_with_the_seconds_that_its_training_took(store, config, monkeypatch):
+    trained, candidate = tiny_learner(), tiny_learner()
+    trained.facts["training_seconds"], candidate.facts["training_seconds"] = 7.0, 9.0
+    promote(store, config.model_name, register(store, config, config.model_name, trained).number)
+    given = {}
+
+    def judged(config, dataset, predictors, *, training_seconds):
+        given.update(training_seconds)
+        return planted_evaluation(predictors=("global mean", "item-kNN", *predictors))
+
+    monkeypatch.setattr("metarec.baselines.floors_for", lambda config: {})
+    monkeypatch.setattr("jobs.evaluate.evaluate_on_test", judged)
+    dataset = SimpleNamespace(fingerprint="ab" * 32, catalogue=lambda: None, histories=lambda split: None)
+    beside_champion(config, dataset, store, candidate, "maml")
+    assert given == {"champion v1": 7.0, "maml": 9.0}
+
+
 def test_a_champion_that_cannot_be_read_is_a_reason_not_to_promote_and_no_end_of_training(store, config):
     dataset = SimpleNamespace(fingerprint="ab" * 32)
-    assert champion_predictor(dataset, store, None) == ({}, None)
+    assert champion_learner(dataset, store, None) == ({}, None)
     version = register(store, config, "hurt")
-    rivals, fault = champion_predictor(dataset, store, version)
+    rivals, fault = champion_learner(dataset, store, version)
     assert list(rivals) == ["champion v1"]
     assert fault is None
     other = SimpleNamespace(fingerprint="cd" * 32)
-    assert champion_predictor(other, store, version)[1].startswith(
-        "models:/hurt/1, the champion, was trained on another"
-    )
+    assert champion_learner(other, store, version)[1].startswith("models:/hurt/1, the champion, was trained on another")
     weights = next(bundle_of(store, version).rglob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
-    rivals, fault = champion_predictor(dataset, store, version)
+    rivals, fault = champion_learner(dataset, store, version)
     assert rivals == {}
     assert re.fullmatch(
         r"models:/hurt/1, the champion, cannot be read \(model models:/hurt/1 cannot be used: .*\.safetensors.*\); "
