@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from metarec.data.dataset import Dataset
     from metarec.evaluate.evaluation import Evaluation
     from metarec.evaluate.gate import Verdict
-    from metarec.evaluate.protocol import Predict
+    from metarec.evaluate.predictor import Predict
     from metarec.serving.learner import Learner
 
 OWN_TABLES = ("run", "train", "output", "tracking", "registry")
@@ -213,7 +213,7 @@ def evaluate_beside_floors(config: Config, dataset: "Dataset", learners: "Mappin
         predictors[name] = fit(histories, catalogue)
         seconds[name] = time.perf_counter() - started
     for name, learner in learners.items():
-        predictors[name], seconds[name] = learner.module.predict, learner.facts.get("training_seconds")
+        predictors[name], seconds[name] = learner.predictor, learner.facts.get("training_seconds")
     return evaluate_on_test(config, dataset, predictors, training_seconds=seconds)
 
 

@@ -14,7 +14,7 @@ from metarec.build import build_learner
 from metarec.config import Config, config_to_dict, with_values
 from metarec.data.negatives import Negatives
 from metarec.data.tasks import draw_training_tasks
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import Predict
 from metarec.train.run import FREE_TO_CHANGE, locked, open_run
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def train_here(config: Config, dataset: "Dataset") -> Trained:
     """As `learner_here`, with what a comparison needs of it."""
     learner = learner_here(config, dataset)
     facts = learner.facts
-    return Trained(learner.config, facts["validation"], learner.module.predict, facts["training_seconds"])
+    return Trained(learner.config, facts["validation"], learner.predictor, facts["training_seconds"])
 
 
 def learner_here(config: Config, dataset: "Dataset") -> "Learner":

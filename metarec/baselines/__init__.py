@@ -12,7 +12,7 @@ from metarec.baselines.popularity import fit_popularity
 from metarec.baselines.user_median import fit_user_median
 from metarec.config import Config
 from metarec.data.histories import Histories
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import Predict
 from metarec.schema import ITEM_TASKS
 from metarec.task import Catalogue
 

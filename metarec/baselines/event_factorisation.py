@@ -5,7 +5,7 @@ import torch
 from metarec.baselines.popularity import event_triples, item_shares
 from metarec.data.histories import Histories
 from metarec.data.least_squares import factorise, solve_ridge
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import OrderAlone, Predict
 from metarec.task import Catalogue, TaskBatch
 
 
@@ -62,4 +62,4 @@ def fit_event_factorisation(
         score = torch.einsum("tqhr,thr->tqh", factors[query.item], taste)
         return torch.where(taken.any(dim=1)[:, None], score, share[query.item])
 
-    return predict
+    return OrderAlone(predict)

@@ -7,7 +7,7 @@ from metarec.data.content_regression import fill_from_content
 from metarec.data.factor_analysis import analyse_factors
 from metarec.data.histories import Histories
 from metarec.data.least_squares import ratings_above, solve_ridge
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import Predict
 from metarec.task import Catalogue, TaskBatch
 
 

@@ -6,7 +6,7 @@ from metarec.baselines.item_user_bias import fit_item_level, rated_items, user_b
 from metarec.data.content_regression import fill_from_content
 from metarec.data.histories import Histories
 from metarec.data.least_squares import factorise, solve_ridge, training_residuals
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import Predict
 from metarec.task import Catalogue, TaskBatch
 
 

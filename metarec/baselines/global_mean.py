@@ -4,7 +4,7 @@ import torch
 
 from metarec.data.biases import fit_biases
 from metarec.data.histories import Histories
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import Predict
 from metarec.task import Catalogue, TaskBatch
 
 

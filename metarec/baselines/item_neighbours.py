@@ -9,7 +9,7 @@ from metarec.baselines.popularity import event_triples, item_shares
 from metarec.baselines.similarity import item_similarities
 from metarec.data.histories import Histories
 from metarec.data.least_squares import training_residuals
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import OrderAlone, Predict
 from metarec.task import Catalogue, TaskBatch
 
 
@@ -82,7 +82,7 @@ def fit_item_neighbours_of_events(histories: Histories, catalogue: Catalogue, *,
         ]
         return torch.where(count > 0, torch.stack(scores, dim=-1) / count.clamp(min=1), share[query.item])
 
-    return predict
+    return OrderAlone(predict)
 
 
 def _weighted_mean(

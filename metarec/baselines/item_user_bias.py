@@ -7,7 +7,7 @@ from torch import Tensor
 from metarec.data.biases import fit_biases
 from metarec.data.content_regression import fill_from_content
 from metarec.data.histories import Histories
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import Predict
 from metarec.task import Catalogue, Rows, TaskBatch
 
 USER_DAMPING = 2.0

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metarec.data.histories import Histories
 from metarec.data.least_squares import Ratings
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import Predict
 from metarec.task import Catalogue, TaskBatch
 
 

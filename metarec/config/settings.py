@@ -57,7 +57,7 @@ class Config:
         self._require_something_to_learn()
         self._require_what_a_task_is_of()
         require(
-            self.outer.loss.split()[0] not in RANKING_LOSSES or self.evaluate.primary == "ndcg@5",
+            not self.learns_an_order or self.evaluate.primary == "ndcg@5",
             "evaluate.primary",
             self.evaluate.primary,
             f"outer.loss {self.outer.loss!r} learns an order, whose scores have no error: use ndcg@5",
@@ -116,6 +116,11 @@ class Config:
     def has_events(self) -> bool:
         """Whether the first head is plain events, each of which counts as 1."""
         return self.data.source == "tables" and not self.tables.rating
+
+    @property
+    def learns_an_order(self) -> bool:
+        """Whether scores of the first head are trained to tell an order, and are no predictions of its targets."""
+        return self.outer.loss.split()[0] in RANKING_LOSSES
 
     @property
     def dataset_name(self) -> str:

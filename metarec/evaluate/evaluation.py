@@ -120,8 +120,12 @@ class Evaluation:
         return 0 if size == "all" else int((self.num_support < size).sum())
 
     def num_undefined(self, metric: str) -> int:
-        """How many users have no value of a metric: for nDCG, those whose query targets are all 0."""
-        return int(np.isnan(self.per_user(self.predictors[0], self.sizes[0], metric)).sum())
+        """How many users have no value of a metric: for nDCG, those whose query targets are all 0.
+
+        A predictor that has none of any user, since its scores tell an order alone, says nothing about users.
+        """
+        undefined = np.isnan(self.user_values[:, 0, self._metric_index(metric)])
+        return int(undefined.all(axis=0).sum())
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain dictionaries, without anything about a single user.
@@ -160,5 +164,7 @@ class Evaluation:
         return {"num_users": int(segment.members.sum()), "values": values}
 
     def _index(self, predictor: str, size: Size, metric: str) -> tuple[int, int, int]:
-        names = [each.name for each in self.metrics]
-        return self.predictors.index(predictor), self.sizes.index(size), names.index(metric)
+        return self.predictors.index(predictor), self.sizes.index(size), self._metric_index(metric)
+
+    def _metric_index(self, metric: str) -> int:
+        return [each.name for each in self.metrics].index(metric)

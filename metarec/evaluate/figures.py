@@ -11,5 +11,7 @@ def decimal(value: float | None) -> str:
 
 
 def signed(interval: Interval) -> str:
-    """A difference with its interval."""
+    """A difference with its interval; a dash for what is not defined."""
+    if math.isnan(interval.value):
+        return "-"
     return f"{interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"

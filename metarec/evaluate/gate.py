@@ -1,9 +1,11 @@
 """The gate: whether a model may become champion."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metarec.baselines import FLOOR_NAMES
 from metarec.evaluate.evaluation import Evaluation
 from metarec.evaluate.interval import Interval
 from metarec.evaluate.metric import Metric, metric_named
@@ -36,6 +38,9 @@ class Verdict:
 def judge(evaluation: Evaluation, *, candidate: str, opponents: Sequence[str], primary: str) -> Verdict:
     """Pass a candidate that is better than every opponent with all support ratings, beyond the paired interval.
 
+    A floor that has no value of the primary metric, since its scores tell an order alone, is no opponent; anybody else
+    without one cannot be passed.
+
     Args:
         evaluation: of the candidate and the opponents on the same tasks.
         candidate: who wants to pass.
@@ -44,10 +49,17 @@ def judge(evaluation: Evaluation, *, candidate: str, opponents: Sequence[str], p
     """
     assert opponents, "a gate without an opponent lets everything through"
     metric = metric_named(primary)
-    intervals = {name: evaluation.compare(candidate, name, metric=metric.name) for name in opponents}
+    rivals = [name for name in opponents if name not in FLOOR_NAMES or _has(evaluation, name, metric)]
+    intervals = {name: evaluation.compare(candidate, name, metric=metric.name) for name in rivals}
     lost = {name: interval for name, interval in intervals.items() if not _is_better(interval, metric)}
-    reasons = tuple(_reason(evaluation, candidate, name, primary, interval) for name, interval in lost.items())
-    return Verdict(passed=not lost, reasons=reasons, opponents=intervals)
+    reasons = [_reason(evaluation, candidate, name, primary, interval) for name, interval in lost.items()]
+    if not rivals:
+        reasons.append(f"no opponent has a value of {primary}")
+    return Verdict(passed=not reasons, reasons=tuple(reasons), opponents=intervals)
+
+
+def _has(evaluation: Evaluation, name: str, metric: Metric) -> bool:
+    return not math.isnan(evaluation.value(name, "all", metric.name))
 
 
 def _is_better(interval: Interval, metric: Metric) -> bool:
@@ -57,6 +69,10 @@ def _is_better(interval: Interval, metric: Metric) -> bool:
 
 def _reason(evaluation: Evaluation, candidate: str, opponent: str, primary: str, interval: Interval) -> str:
     metric = metric_named(primary)
+    if not _has(evaluation, candidate, metric):
+        return f"{candidate} has no {primary}, so that it cannot be compared with {opponent}"
+    if not _has(evaluation, opponent, metric):
+        return f"{opponent} has no {primary}, so that {candidate} cannot be compared with it"
     own, other = (evaluation.value(name, "all", metric.name) for name in (candidate, opponent))
     wanted = "below" if metric.lower_is_better else "above"
     return (

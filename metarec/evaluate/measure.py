@@ -60,24 +60,34 @@ class Measure:
         return (*ALL_METRICS, *list_metrics(self.k))
 
     def values(
-        self, prediction: Float[Tensor, "tasks rows heads"], query: Rows
+        self, prediction: Float[Tensor, "tasks rows heads"], query: Rows, *, order_alone: bool = False
     ) -> tuple[Float64[Tensor, "metrics tasks"], Float64[Tensor, "tasks rows"]]:
-        """Every metric of each task, in float64, and each row's probability to be in its task's list."""
+        """Every metric of each task, in float64, and each row's probability to be in its task's list.
+
+        Args:
+            prediction: of the query rows.
+            query: the rows, with their targets.
+            order_alone: whether predictions only tell an order: then metrics of numbers are NaN.
+        """
         rated = query.mask & query.observed[..., self.head_index]
         candidates = query.mask if self.whole_catalogue else rated
         target = torch.where(rated, query.target[..., self.head_index].double(), 0)
         score = torch.where(candidates, prediction[..., self.head_index].double(), 0)
         wanted = rated & (target >= (self.head.high if self.head.name == EVENT else self.relevant))
         listed = candidates & (candidates.sum(dim=1, keepdim=True) >= self.k)
-        values = [
-            *self._errors(score, target, rated),
-            *self._gains(score, target, wanted, candidates),
-            *self._lists(score, wanted, listed),
-            *self._orders(score, wanted, candidates),
-            self._log_loss(score, target, rated),
-            self._diversity(score, query, listed),
-        ]
-        return torch.stack(values), list_membership(score, listed, k=self.k)
+        values = torch.stack(
+            [
+                *self._errors(score, target, rated),
+                *self._gains(score, target, wanted, candidates),
+                *self._lists(score, wanted, listed),
+                *self._orders(score, wanted, candidates),
+                self._log_loss(score, target, rated),
+                self._diversity(score, query, listed),
+            ]
+        )
+        if order_alone:
+            values[[metric.of_numbers for metric in self.metrics]] = torch.nan
+        return values, list_membership(score, listed, k=self.k)
 
     def _errors(self, score: Tensor, target: Tensor, rated: Tensor) -> list[Float64[Tensor, " tasks"]]:
         clipped = score.clamp(self.head.low, self.head.high)

@@ -11,12 +11,14 @@ class Metric(NamedTuple):
         title: in tables.
         unit: behind the title of an axis; empty = none.
         lower_is_better: for errors; of a ranking metric more is better.
+        of_numbers: whether it judges scores as predictions of targets; from an order alone it does not follow.
     """
 
     name: str
     title: str
     unit: str
     lower_is_better: bool
+    of_numbers: bool = False
 
     def improvement(self, value: float) -> float:
         """A value, or a difference of values, so that higher is better."""
@@ -24,8 +26,8 @@ class Metric(NamedTuple):
 
 
 ALL_METRICS = (
-    Metric("mae", "MAE", "rating points", True),
-    Metric("rmse", "RMSE", "rating points", True),
+    Metric("mae", "MAE", "rating points", True, of_numbers=True),
+    Metric("rmse", "RMSE", "rating points", True, of_numbers=True),
     Metric("ndcg_at_1", "nDCG@1", "", False),
     Metric("ndcg_at_3", "nDCG@3", "", False),
     Metric("ndcg_at_5", "nDCG@5", "", False),
@@ -43,7 +45,7 @@ def list_metrics(k: int) -> tuple[Metric, ...]:
         Metric(f"map_at_{k}", f"MAP@{k}", "", False),
         Metric("mrr", "MRR", "", False),
         Metric("auc", "AUC", "", False),
-        Metric("log_loss", "log loss", "", True),
+        Metric("log_loss", "log loss", "", True, of_numbers=True),
         Metric(f"diversity_at_{k}", f"div@{k}", "", False),
     )
 

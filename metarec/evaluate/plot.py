@@ -39,7 +39,8 @@ def curves_as_svg(evaluation: Evaluation, metric: Metric) -> str:
 def draw_curves(evaluation: Evaluation, metric: Metric) -> "Figure":
     """One curve a predictor over the support sizes, evenly spaced, the candidate as a broad line.
 
-    The frame holds all of the candidate's curve and the best point of every other; a spike of those may leave it.
+    Who has no value of the metric has none. The frame holds all of the candidate's curve and the best point of every
+    other; a spike of those may leave it.
 
     Args:
         evaluation: what to draw; its last predictor is the candidate.
@@ -47,15 +48,18 @@ def draw_curves(evaluation: Evaluation, metric: Metric) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    curves = {
+    values = {
         name: [evaluation.value(name, size, metric.name) for size in evaluation.sizes] for name in evaluation.predictors
     }
-    *others, candidate = curves
+    curves = {name: curve for name, curve in values.items() if not all(map(math.isnan, curve))}
+    candidate = evaluation.predictors[-1]
+    others = [name for name in curves if name != candidate]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     for name in others:
         axes.plot(curves[name], marker="o", markersize=4, linewidth=1.4, label=name)
-    axes.plot(curves[candidate], marker="o", markersize=7, linewidth=4, color="0.2", zorder=1.5, label=candidate)
+    if candidate in curves:
+        axes.plot(curves[candidate], marker="o", markersize=7, linewidth=4, color="0.2", zorder=1.5, label=candidate)
     axes.set_ylim(*frame(curves, candidate, metric))
     median = np.median(evaluation.num_support)
     labels = [f"all\n(median {median:g})" if size == "all" else str(size) for size in evaluation.sizes]
@@ -67,13 +71,14 @@ def draw_curves(evaluation: Evaluation, metric: Metric) -> "Figure":
     )
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right center", frameon=False)
+    if curves:
+        figure.legend(loc="outside right center", frameon=False)
     return figure
 
 
 def frame(curves: Mapping[str, Sequence[float]], candidate: str, metric: Metric) -> tuple[float, float]:
     """The lowest and the highest value to show: all of the candidate's curve and the best point of every other."""
-    inside = [*curves[candidate], *(max(values, key=metric.improvement) for values in curves.values())]
+    inside = [*curves.get(candidate, ()), *(max(values, key=metric.improvement) for values in curves.values())]
     inside = [value for value in inside if math.isfinite(value)] or [0.0]
     margin = 0.06 * (max(inside) - min(inside)) or 0.05
     return min(inside) - margin, max(inside) + margin

@@ -15,16 +15,11 @@ from metarec.errors import TrainingError
 from metarec.evaluate.candidates import WholeCatalogue
 from metarec.evaluate.content import item_content
 from metarec.evaluate.evaluation import Evaluation, Size
-from metarec.evaluate.interval import Interval, paired_interval
 from metarec.evaluate.known_ratings import KnownRatings, with_known
 from metarec.evaluate.measure import Measure
+from metarec.evaluate.predictor import OrderAlone, Predict
 from metarec.schema import USER_TASKS, Head, TaskWords
 from metarec.task import Catalogue, Rows, TaskBatch
-
-__all__ = ["Evaluation", "Interval", "Predict", "evaluate", "paired_interval"]
-
-Predict = Callable[[Catalogue, TaskBatch], Float[Tensor, "tasks rows heads"]]
-"""Adapts to the support of each task and predicts the targets of its query rows; those of padded rows do not matter."""
 
 
 def evaluate(
@@ -52,7 +47,7 @@ def evaluate(
 
     Each draw takes `num_query` random ratings of a user as the query, the same at every support size; support subsets
     are nested. Where the histories fix the roles, only the order of the support is drawn. MAE and RMSE judge
-    predictions clipped to the scale, nDCG ranks by the unclipped ones.
+    predictions clipped to the scale, nDCG ranks by the unclipped ones. Predictors that are `OrderAlone` have no errors.
 
     Args:
         predictors: name → predictor, in the order in which they are to be reported, the candidate last.
@@ -187,7 +182,7 @@ def _judge_batch(
             seconds[name] += time.perf_counter() - started
             assert prediction.shape == tasks.query.target.shape
             _require_finite(name, prediction, tasks.query)
-            values, membership = measure.values(prediction, tasks.query)
+            values, membership = measure.values(prediction, tasks.query, order_alone=isinstance(predict, OrderAlone))
             tally.values[p, s][:, indices] = values.numpy()
             np.multiply.at(tally.missed[p, s], tasks.query.item.numpy(), 1 - membership.numpy())
 

@@ -12,7 +12,7 @@ from metarec.config import Config
 from metarec.data.dataset import Dataset
 from metarec.data.negatives import Negatives
 from metarec.data.tasks import draw_tasks
-from metarec.evaluate.protocol import Predict
+from metarec.evaluate.predictor import Predict
 from metarec.metrics import mae, ndcg_at_k, squared_error
 from metarec.schema import Head
 from metarec.task import Catalogue, Rows, TaskBatch

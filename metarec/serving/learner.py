@@ -29,6 +29,7 @@ from metarec.contracts import RunningState, State
 from metarec.data.negatives import Negatives
 from metarec.data.reception import Reception
 from metarec.errors import RequestError, StorageError
+from metarec.evaluate.predictor import OrderAlone, Predict
 from metarec.schema import Schema
 from metarec.serving.explanation import contributions
 from metarec.serving.new_items import Items, append_items
@@ -116,6 +117,11 @@ class Learner:
         self.reception = reception
         self.words = config.words
         self._index = {item: index for index, item in enumerate(self.item_ids)}
+
+    @property
+    def predictor(self) -> Predict:
+        """What an evaluation judges: it says where scores tell an order alone."""
+        return OrderAlone(self.module.predict) if self.config.learns_an_order else self.module.predict
 
     def adapt(self, ratings: Ratings, user: Mapping[str, Any] | None = None) -> "AdaptedUser":
         """Learn one user's taste from a few ratings, or from none.

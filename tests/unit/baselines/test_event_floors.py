@@ -11,6 +11,7 @@ from metarec.baselines.popularity import event_triples, item_shares
 from metarec.data.histories import Histories
 from metarec.data.least_squares import factorise
 from metarec.evaluate.candidates import WholeCatalogue
+from metarec.evaluate.predictor import OrderAlone
 from metarec.evaluate.protocol import evaluate
 from metarec.schema import Head
 from tests.unit.baselines.test_floors import batch_of, catalogue_of, histories_of
@@ -67,6 +68,12 @@ def test_without_a_support_event_floors_go_by_what_everybody_takes(name, tastes)
     score = EVENT_FLOORS[name](tastes, catalogue)(catalogue, batch_of([[]], [[]], [[0, 1, 2]]))[0, :, 0]
     expected = item_shares(tastes, catalogue)[:3, 0] if name != "global mean" else torch.ones(3).double()
     torch.testing.assert_close(score, expected)
+
+
+def test_similarities_and_factors_tell_an_order_alone_and_shares_are_probabilities(tastes):
+    catalogue = catalogue_of(NUM_ITEMS)
+    ranking = [name for name, fit in EVENT_FLOORS.items() if isinstance(fit(tastes, catalogue), OrderAlone)]
+    assert ranking == ["item-kNN", "factorisation + fold-in"]
 
 
 @pytest.mark.parametrize("name", EVENT_FLOORS)

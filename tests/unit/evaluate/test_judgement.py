@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from metarec.errors import StorageError
+from metarec.evaluate.best_floor import best_floor
 from metarec.evaluate.evaluation import METRICS, Evaluation
 from metarec.evaluate.gate import judge
 from metarec.evaluate.metric import metric_named
@@ -124,6 +125,55 @@ def test_an_order_that_nobody_can_judge_does_not_pass():
     evaluation = ranked({"floor": [np.nan] * 3, "maml": [np.nan] * 3})
     verdict = judge(evaluation, candidate="maml", opponents=["floor"], primary="ndcg@5")
     assert not verdict.passed
+
+
+def without_errors(evaluation, *names):
+    """The same evaluation, in which the scores of some tell an order alone."""
+    places = [evaluation.predictors.index(name) for name in names]
+    evaluation.user_values[places, :, :2] = np.nan
+    return evaluation
+
+
+def test_a_floor_without_the_metric_stands_in_nobodys_way(floors):
+    evaluation = without_errors(planted({"item-kNN": errors(0.2), **floors, "maml": errors(0.9)}), "item-kNN")
+    opponents = ["item-kNN", *floors]
+    verdict = judge(evaluation, candidate="maml", opponents=opponents, primary="mae")
+    assert verdict.passed
+    assert list(verdict.opponents) == list(floors)
+    assert best_floor(evaluation, metric_named("mae")) == "item + user bias"
+
+
+def test_a_champion_without_the_metric_cannot_be_passed(floors):
+    evaluation = without_errors(planted({**floors, "champion v1": errors(2.0), "maml": errors(0.9)}), "champion v1")
+    verdict = judge(evaluation, candidate="maml", opponents=[*floors, "champion v1"], primary="mae")
+    assert verdict.reasons == ("champion v1 has no mae, so that maml cannot be compared with it",)
+
+
+def test_a_candidate_without_the_metric_does_not_pass(floors):
+    evaluation = without_errors(planted({**floors, "maml": errors(0.9)}), "maml")
+    verdict = judge(evaluation, candidate="maml", opponents=["global mean"], primary="mae")
+    assert verdict.reasons == ("maml has no mae, so that it cannot be compared with global mean",)
+
+
+def test_where_no_floor_has_the_metric_nothing_passes():
+    evaluation = without_errors(planted({"item-kNN": errors(0.2), "maml": errors(0.1)}), "item-kNN")
+    verdict = judge(evaluation, candidate="maml", opponents=["item-kNN"], primary="mae")
+    assert not verdict.passed
+    assert verdict.reasons == ("no opponent has a value of mae",)
+    assert best_floor(evaluation, metric_named("mae")) is None
+    assert "best floor" not in render_table(evaluation)
+
+
+def test_scores_that_tell_an_order_alone_have_a_dash_for_an_error_everywhere():
+    evaluation = without_errors(planted(FOUR), "global mean", "maml")
+    rows = {line[:32].strip(): line[32:].split() for line in render_table(evaluation).splitlines()[3:7]}
+    assert rows["maml"] == ["-", "-", "0.5000", "0.5000", "0.5000", "-"]
+    assert rows["item + user bias"][-2:] == ["best", "floor"]
+    report = report_of(evaluation)
+    nothing = dict.fromkeys(("value", "low", "high"))
+    assert report["intervals"]["maml"]["all"]["mae"] == report["intervals"]["maml"]["0"]["mae"] == nothing
+    assert set(report["differences"]["all"]["mae"]["values"]["maml"].values()) == {None}
+    assert plot_curves(evaluation).startswith(b"\x89PNG")
 
 
 def test_one_user_is_never_enough():

@@ -10,6 +10,7 @@ from metarec.data.negatives import Negatives
 from metarec.errors import TrainingError
 from metarec.evaluate.evaluation import METRICS
 from metarec.evaluate.gate import judge
+from metarec.evaluate.predictor import OrderAlone
 from metarec.evaluate.protocol import evaluate
 from metarec.evaluate.table import render_table
 from metarec.schema import Head, TaskWords
@@ -186,6 +187,17 @@ def test_the_catalogue_is_covered_by_lists_of_their_full_length_alone():
 
 def test_nobody_is_counted_where_all_have_enough_candidates(ragged):
     assert run({"one": constant(1.0)}, ragged).num_without_list == 0
+
+
+def test_scores_that_tell_an_order_alone_are_ranked_by_and_have_no_error():
+    both = {"order": OrderAlone(constant(0.5)), "numbers": constant(0.5)}
+    result = run(both, histories_of([0.0, 1.0] * 5, [1.0, 0.0] * 6), head=Head("event", 0.0, 1.0))
+    undefined = [m.name for m in result.metrics if np.isnan(result.value("order", "all", m.name))]
+    assert undefined == ["mae", "rmse", "log_loss", "diversity_at_5"]
+    assert result.value("order", "all", "ndcg_at_5") == result.value("numbers", "all", "ndcg_at_5")
+    assert result.value("numbers", "all", "mae") == 0.5
+    assert result.num_undefined("mae") == 0
+    assert result.to_json()["values"]["order"]["all"]["rmse"] is None
 
 
 def test_an_unobserved_target_of_the_query_does_not_count():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from metarec.errors import RequestError, StorageError
+from metarec.evaluate.predictor import OrderAlone
 from metarec.schema import Head
 from metarec.serving.learner import CATALOGUE, DESCRIPTION, WEIGHTS, Learner
 from metarec.serving.raw_features import encode_features
@@ -200,3 +201,9 @@ def test_a_committee_is_served_as_a_learner_is(settings, is_exact):
         assert followed.predict(ITEMS) == pytest.approx(user.predict(ITEMS), abs=1e-4)
     else:
         assert followed.predict(ITEMS) != learner.adapt({"7": 5}).predict(ITEMS)
+
+
+@pytest.mark.parametrize(("loss", "order_alone"), [("pairwise", True), ("softmax", True), ("cross_entropy", False)])
+def test_a_learner_says_whether_its_scores_tell_an_order_alone(loss, order_alone):
+    learner = tiny_learner(f"outer.loss={loss}", "evaluate.primary=ndcg@5")
+    assert isinstance(learner.predictor, OrderAlone) == order_alone
