@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from metarec.evaluate.interval import Interval, Resampled, finite_or_none, mean_defined, resample
 from metarec.evaluate.metric import ALL_METRICS, Metric
@@ -119,13 +119,16 @@ class Evaluation:
         """How many users have fewer support ratings than `size`; at that size they keep all they have."""
         return 0 if size == "all" else int((self.num_support < size).sum())
 
-    def num_undefined(self, metric: str) -> int:
-        """How many users have no value of a metric: for nDCG, those whose query targets are all 0.
+    def undefined(self, metric: str) -> Bool[np.ndarray, " users"]:
+        """Which users have no value of a metric, whatever is predicted: for nDCG, those whose query targets are all 0.
 
-        A predictor that has none of any user, since its scores tell an order alone, says nothing about users.
+        A predictor that has none of anybody, since its scores tell an order alone, says nothing about users.
         """
-        undefined = np.isnan(self.user_values[:, 0, self._metric_index(metric)])
-        return int(undefined.all(axis=0).sum())
+        return np.isnan(self.user_values[:, 0, self._metric_index(metric)]).all(axis=0)
+
+    def num_undefined(self, metric: str) -> int:
+        """How many users have no value of a metric."""
+        return int(self.undefined(metric).sum())
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain dictionaries, without anything about a single user.

@@ -1,5 +1,6 @@
 """An evaluation as a table for the terminal."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from metarec.evaluate.best_floor import best_floor
 from metarec.evaluate.evaluation import Evaluation, Size
 from metarec.evaluate.figures import decimal, signed
+from metarec.evaluate.left_out import left_out
 from metarec.evaluate.metric import ALL_METRICS, Metric, metric_named
 
 _WIDTH = 100
@@ -117,28 +119,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
     notes = [
         f"{count} {tasks} have fewer than {size} support ratings; they keep all." for count, size in short if count
     ]
-    notes += _undefined(evaluation) + _without_list(evaluation)
+    notes += [line for note in left_out(evaluation, evaluation.metrics) for line in textwrap.wrap(note, _WIDTH)]
     return ["", *notes] if notes else []
-
-
-def _undefined(evaluation: Evaluation) -> list[str]:
-    """Who has no value of a metric for want of a relevant item."""
-    has_lists = any(metric.name == "mrr" for metric in evaluation.metrics)
-    tasks = evaluation.words.tasks
-    gain, lists = evaluation.num_undefined("ndcg_at_1"), evaluation.num_undefined("mrr") if has_lists else 0
-    if gain and gain == lists:
-        return [f"{gain} {tasks} have no relevant query item; nDCG and the metrics of lists are over the others."]
-    notes = [f"{gain} {tasks} have no query target above the lowest; nDCG is over the others."] if gain else []
-    more = [f"{lists} {tasks} have no relevant query item; the metrics of lists are over the others."] if lists else []
-    return notes + more
-
-
-def _without_list(evaluation: Evaluation) -> list[str]:
-    """Who has too few candidates for the metrics at k."""
-    k, count, words = evaluation.k, evaluation.num_without_list, evaluation.words
-    if not count:
-        return []
-    return [f"{count} {words.tasks} have fewer than {k} {words.rows} to rank; the metrics at {k} are over the others."]
 
 
 def _row(name: str, cells: Sequence[str]) -> str:

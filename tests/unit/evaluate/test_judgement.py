@@ -228,7 +228,7 @@ def test_users_who_have_fewer_ratings_are_mentioned():
 def test_users_without_an_ndcg_are_mentioned():
     evaluation = planted(FOUR)
     evaluation.user_values[:, :, 2:, 0] = np.nan
-    assert "1 users have no query target above the lowest" in render_table(evaluation)
+    assert "1 of 4 users have no query target above the lowest" in render_table(evaluation)
 
 
 @pytest.mark.parametrize("num_sizes", [1, 25])

