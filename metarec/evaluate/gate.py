@@ -51,7 +51,7 @@ def judge(evaluation: Evaluation, *, candidate: str, opponents: Sequence[str], p
     metric = metric_named(primary)
     rivals = [name for name in opponents if name not in FLOOR_NAMES or _has(evaluation, name, metric)]
     intervals = {name: evaluation.compare(candidate, name, metric=metric.name) for name in rivals}
-    lost = {name: interval for name, interval in intervals.items() if not _is_better(interval, metric)}
+    lost = {name: interval for name, interval in intervals.items() if not is_better(interval, metric)}
     reasons = [_reason(evaluation, candidate, name, primary, interval) for name, interval in lost.items()]
     if not rivals:
         reasons.append(f"no opponent has a value of {primary}")
@@ -62,8 +62,8 @@ def _has(evaluation: Evaluation, name: str, metric: Metric) -> bool:
     return not math.isnan(evaluation.value(name, "all", metric.name))
 
 
-def _is_better(interval: Interval, metric: Metric) -> bool:
-    """Whether every difference of an interval is an improvement; NaN is none."""
+def is_better(interval: Interval, metric: Metric) -> bool:
+    """Beyond chance: whether every difference of an interval is an improvement; NaN is none."""
     return metric.improvement(interval.low) > 0 and metric.improvement(interval.high) > 0
 
 

@@ -1,5 +1,6 @@
 """The report of an evaluation as one HTML page that needs nothing else: tables, curves as inline SVG, no script."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,10 +8,12 @@ import numpy as np
 
 from metarec.evaluate.best_floor import best_floor
 from metarec.evaluate.evaluation import Evaluation, Size
-from metarec.evaluate.figures import decimal, signed
-from metarec.evaluate.gate import Verdict
-from metarec.evaluate.markup import STYLE, table, text
-from metarec.evaluate.metric import Metric, metric_named
+from metarec.evaluate.figures import between, decimal, signed
+from metarec.evaluate.gate import Verdict, is_better
+from metarec.evaluate.interval import Interval
+from metarec.evaluate.left_out import left_out
+from metarec.evaluate.markup import STYLE, Cell, note, table, text
+from metarec.evaluate.metric import ALL_METRICS, Metric, metric_named
 from metarec.evaluate.plot import curves_as_svg
 
 
@@ -21,15 +24,17 @@ def render_page(evaluation: Evaluation, verdict: Verdict | None, *, primary: str
         evaluation: what was found; its last predictor is the candidate.
         verdict: of the gate; None where none was asked.
         primary: the metric that decides, as `evaluate.primary` names it.
-        facts: what is judged on what, as text.
+        facts: what is judged on what, as text; `dataset` stands in the title as well.
     """
-    metric = metric_named(primary)
-    title = f"{evaluation.predictors[-1]} on {len(evaluation.users)} test {evaluation.words.tasks}"
+    metric, tasks = metric_named(primary), evaluation.words.tasks
+    where = f" of {facts['dataset']}" if "dataset" in facts else ""
+    title = f"{evaluation.predictors[-1]} on {len(evaluation.users)} test {tasks}{where}"
     sections = {
         "results": ("Results", _results(evaluation, metric)),
+        "floors": ("Beside the best floor of each metric", _beside_floors(evaluation)),
         "curves": ("What each further rating is worth", _curves(evaluation, metric)),
         "lists": (f"Lists of {evaluation.k}", _lists(evaluation)),
-        "segments": ("Groups of users", _segments(evaluation, metric)),
+        "segments": (f"Groups of {tasks}", _segments(evaluation, metric)),
         "costs": ("Seconds", _costs(evaluation)),
         "facts": ("What was measured", _facts(evaluation, facts)),
     }
@@ -38,29 +43,46 @@ def render_page(evaluation: Evaluation, verdict: Verdict | None, *, primary: str
     body = "".join(f'<h2 id="{name}">{text(heading)}</h2>{content}' for name, (heading, content) in shown.items())
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
         f"<body><h1>{text(title)}</h1>{_verdict(verdict)}<nav>{links}</nav>{body}</body></html>\n"
     )
 
 
 def _results(evaluation: Evaluation, primary: Metric) -> str:
     """Errors and nDCG of every predictor with all support ratings, and how far each is from the best floor."""
-    metrics = [metric for metric in evaluation.metrics if metric.name.startswith(("mae", "rmse", "ndcg"))]
-    best = best_floor(evaluation, primary)
-    titles = ["", *(metric.title for metric in metrics), *([f"{primary.title} - best floor [95 %]"] if best else [])]
+    best, tasks = best_floor(evaluation, primary), evaluation.words.tasks
+    titles = ["", *(metric.title for metric in ALL_METRICS), *([f"{primary.title} - best floor"] if best else [])]
     rows = []
     for name in evaluation.predictors:
-        cells = [_best_cell(evaluation, name, metric) for metric in metrics]
+        cells = [_cell(evaluation, name, metric, with_interval=True) for metric in ALL_METRICS]
         if best:
             interval = evaluation.compare(name, best, metric=primary.name)
-            cells.append("best floor" if name == best else signed(interval))
+            cells.append(Cell("best floor") if name == best else _difference(interval))
         rows.append((name, cells))
-    note = (
-        f"All support ratings (median {np.median(evaluation.num_support):g}), {evaluation.num_query:g} query ratings, "
-        f"mean over users and {evaluation.num_draws} draws; paired bootstrap intervals over users. RMSE is the root "
-        "of the mean over users. Tied scores count as their mean over random order. Green: best of the column."
+    return table(titles, rows, candidate=evaluation.predictors[-1]) + note(
+        f"All support ratings (median {np.median(evaluation.num_support):g}), {evaluation.num_query:g} query ratings. "
+        f"Means over {tasks} and {evaluation.num_draws} draws, for RMSE the root of that of squares; below them their "
+        f"95 % intervals, of a paired bootstrap over {tasks}. Tied scores count as their mean over random order. "
+        "Green: best of the column. A dash: not defined, as errors are not where scores tell an order alone.",
+        *left_out(evaluation, ALL_METRICS),
     )
-    return table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{text(note)}</p>'
+
+
+def _beside_floors(evaluation: Evaluation) -> str:
+    """The candidate and the best floor of each metric that both have, with all support ratings."""
+    candidate, rows = evaluation.predictors[-1], []
+    for metric in evaluation.metrics:
+        best = best_floor(evaluation, metric)
+        if best is None or best == candidate or math.isnan(evaluation.value(candidate, "all", metric.name)):
+            continue
+        own, floor = (evaluation.interval(name, "all", metric.name) for name in (candidate, best))
+        interval = evaluation.compare(candidate, best, metric=metric.name)
+        difference = _difference(interval)._replace(best=is_better(interval, metric))
+        rows.append(
+            (metric.title, [Cell(decimal(own.value), between(own)), Cell(decimal(floor.value), best), difference])
+        )
+    titles = ["", candidate, "best floor", "difference"]
+    return table(titles, rows) + note("Green: ahead beyond chance.") if rows else ""
 
 
 def _curves(evaluation: Evaluation, primary: Metric) -> str:
@@ -70,20 +92,20 @@ def _curves(evaluation: Evaluation, primary: Metric) -> str:
     for metric in (primary, other):
         titles = [f"{metric.title} by support ratings", *(str(size) for size in evaluation.sizes)]
         rows = [
-            (name, [_best_cell(evaluation, name, metric, size) for size in evaluation.sizes])
+            (name, [_cell(evaluation, name, metric, size) for size in evaluation.sizes])
             for name in evaluation.predictors
         ]
-        parts += [curves_as_svg(evaluation, metric), table(titles, rows, candidate=evaluation.predictors[-1])]
+        drawing = f'<div class="scroll">{curves_as_svg(evaluation, metric)}</div>'
+        parts += [drawing, table(titles, rows, candidate=evaluation.predictors[-1])]
     short, tasks = [(evaluation.num_short(size), size) for size in evaluation.sizes], evaluation.words.tasks
-    notes = [
-        f"{count} {tasks} have fewer than {size} support ratings; they keep all." for count, size in short if count
-    ]
-    return "".join([*parts, *(f'<p class="note">{text(note)}</p>' for note in notes)])
+    return "".join(parts) + note(
+        *(f"{count} {tasks} have fewer than {size} support ratings; they keep all." for count, size in short if count)
+    )
 
 
 def _lists(evaluation: Evaluation) -> str:
     """Everything that is no error and no nDCG."""
-    metrics = [metric for metric in evaluation.metrics if not metric.name.startswith(("mae", "rmse", "ndcg"))]
+    metrics = evaluation.metrics[len(ALL_METRICS) :]
     if not metrics:
         return ""
     titles = ["", *(metric.title for metric in metrics), f"coverage@{evaluation.k}"]
@@ -91,34 +113,29 @@ def _lists(evaluation: Evaluation) -> str:
         (
             name,
             [
-                *(_best_cell(evaluation, name, metric) for metric in metrics),
-                decimal(evaluation.coverage_of(name, "all")),
+                *(_cell(evaluation, name, metric) for metric in metrics),
+                Cell(decimal(evaluation.coverage_of(name, "all"))),
             ],
         )
         for name in evaluation.predictors
     ]
-    undefined, words = evaluation.num_undefined("mrr"), evaluation.words
-    note = (
-        f"The held-out ratings of a task are ranked among {evaluation.num_candidates:.0f} {words.rows}. "
-        f"{undefined} of {len(evaluation.users)} {words.tasks} have no relevant query {words.row} "
-        "and are left out of the metrics of relevance."
+    return table(titles, rows, candidate=evaluation.predictors[-1]) + note(
+        f"The held-out ratings of a task are ranked among {evaluation.num_candidates:.0f} {evaluation.words.rows}.",
+        *left_out(evaluation, metrics),
     )
-    if evaluation.num_without_list:
-        short, k = evaluation.num_without_list, evaluation.k
-        note += f" {short} have fewer than {k} {words.rows} to rank and are left out of the metrics at {k}."
-    return table(titles, rows, candidate=evaluation.predictors[-1]) + f'<p class="note">{text(note)}</p>'
 
 
 def _segments(evaluation: Evaluation, primary: Metric) -> str:
     best, candidate = best_floor(evaluation, primary), evaluation.predictors[-1]
     if not evaluation.segments or best is None or best == candidate:
         return ""
-    titles = [primary.title, evaluation.words.tasks, best, candidate, "difference [95 %]"]
+    titles = [primary.title, evaluation.words.tasks, best, candidate, "difference"]
     rows = []
     for segment in evaluation.segments:
         values = [evaluation.value(name, "all", primary.name, segment) for name in (best, candidate)]
         interval = evaluation.compare(candidate, best, metric=primary.name, segment=segment)
-        rows.append((segment.name, [str(int(segment.members.sum())), *map(decimal, values), signed(interval)]))
+        cells: list[str | Cell] = [str(int(segment.members.sum())), *map(decimal, values), _difference(interval)]
+        rows.append((segment.name, cells))
     return table(titles, rows)
 
 
@@ -146,10 +163,11 @@ def _facts(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
         "query ratings": f"{evaluation.num_query:g}",
         **({"known ratings, at most": evaluation.known_ratings} if evaluation.known_ratings else {}),
         "draws": evaluation.num_draws,
+        "resamples behind an interval": evaluation.num_resamples,
         "candidates of a ranking": f"{evaluation.num_candidates:.0f}",
     }
     shown = {n: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for n, v in {**facts, **counts}.items()}
-    return table(["", ""], [(name, [value]) for name, value in shown.items()])
+    return table(["", ""], [(name, [value]) for name, value in shown.items()], kind="facts")
 
 
 def _verdict(verdict: Verdict | None) -> str:
@@ -161,9 +179,17 @@ def _verdict(verdict: Verdict | None) -> str:
     return f'<div class="failed">Does not pass the gate:<ul>{reasons}</ul></div>'
 
 
-def _best_cell(evaluation: Evaluation, name: str, metric: Metric, size: Size = "all") -> str:
+def _difference(interval: Interval) -> Cell:
+    """A difference above its interval."""
+    value, _, ends = signed(interval).partition(" ")
+    return Cell(value, ends)
+
+
+def _cell(
+    evaluation: Evaluation, name: str, metric: Metric, size: Size = "all", *, with_interval: bool = False
+) -> Cell:
     """A value; the best of all predictors is marked."""
     values = {other: evaluation.value(other, size, metric.name) for other in evaluation.predictors}
-    known = [metric.improvement(value) for value in values.values() if not np.isnan(value)]
-    own = decimal(values[name])
-    return f"*{own}" if known and metric.improvement(values[name]) == max(known) else own
+    known = [metric.improvement(value) for value in values.values() if not math.isnan(value)]
+    below = between(evaluation.interval(name, size, metric.name)) if with_interval else ""
+    return Cell(decimal(values[name]), below, bool(known) and metric.improvement(values[name]) == max(known))

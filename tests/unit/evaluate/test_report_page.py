@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from metarec.errors import StorageError
@@ -80,10 +81,31 @@ def page(report):
     return Page(report[1])
 
 
-def test_the_results_are_the_planted_figures_and_differences(page):
-    assert page.row("results", CANDIDATE)[:2] == ["0.8000", "0.8000"]
-    assert page.row("results", CANDIDATE)[5].startswith("-0.1000 [-0.1")
+def test_the_results_are_the_planted_figures_and_differences_with_their_intervals(page):
+    error, root, *_, difference = page.row("results", CANDIDATE)
+    assert re.fullmatch(r"0\.8000\[0\.7[45]\d\d, 0\.8[45]\d\d\]", error)
+    assert root == "0.8000[0.8000, 0.8000]"
+    assert re.fullmatch(r"-0\.1000\[-0\.1[45]\d\d, -0\.0[45]\d\d\]", difference)
     assert page.row("results", "factorisation + fold-in")[5] == "best floor"
+
+
+def test_the_candidate_stands_beside_the_best_floor_of_each_metric(page):
+    rows = {row[0]: row[1:] for row in page.rows["floors"][1:]}
+    assert list(rows)[:6] == ["MAE", "RMSE", "nDCG@1", "nDCG@3", "nDCG@5", "P@5"]
+    assert "log loss" not in rows
+    assert rows["MAE"][0].startswith("0.8000[0.7")
+    assert rows["MAE"][1] == "0.9000factorisation + fold-in"
+    assert rows["RMSE"][2] == "-0.1000[-0.1000, -0.1000]"
+    assert rows["P@5"] == ["0.2500[0.2500, 0.2500]", "0.2500global mean", "+0.0000[+0.0000, +0.0000]"]
+
+
+def test_scores_that_tell_an_order_alone_have_dashes_on_the_page():
+    evaluation = planted_evaluation()
+    evaluation.user_values[-1, :, :2] = np.nan
+    page = Page(render_report(evaluation, None, primary="mae")[1].decode())
+    assert page.row("results", CANDIDATE)[:2] == ["-", "-"]
+    assert page.row("results", CANDIDATE)[5] == "-"
+    assert [row[0] for row in page.rows["floors"][1:3]] == ["nDCG@1", "nDCG@3"]
 
 
 def test_every_size_list_segment_and_second_is_shown(page):
@@ -91,23 +113,29 @@ def test_every_size_list_segment_and_second_is_shown(page):
     lists = dict(zip(page.rows["lists"][0][1:], page.row("lists", CANDIDATE), strict=True))
     assert (lists["P@5"], lists["log loss"], lists["coverage@5"]) == ("0.2500", "-", "0.1250")
     assert page.row("segments", "gender = F")[:3] == ["10", "0.9000", "1.0000"]
-    assert page.row("segments", "gender = F")[3].startswith("+0.1000 [")
+    assert page.row("segments", "gender = F")[3].startswith("+0.1000[")
     assert page.row("costs", CANDIDATE) == ["77.0", "2.4", "10.00"]
     assert page.row("facts", "dataset") == ["a & b"]
 
 
-def test_users_without_a_relevant_item_are_counted(page):
-    assert "3 of 40 users have no relevant query item" in " ".join(page.words)
+def test_users_whom_a_metric_leaves_out_are_counted(page):
+    assert "3 of 40 users have no relevant query item and are left out of P@5, R@5" in " ".join(page.words)
+
+
+def test_the_title_names_the_dataset(report):
+    assert "<h1>maml on &lt;melu&gt; on 40 test users of a &amp; b</h1>" in report[1]
 
 
 def test_users_without_a_list_are_counted(page):
     assert "fewer than" not in " ".join(page.words).replace("fewer than 5 support ratings", "")
-    short = Page(render_report(planted_evaluation(num_without_list=7), None, primary="mae")[1].decode())
-    assert "7 have fewer than 5 items to rank and are left out of the metrics at 5." in " ".join(short.words)
+    evaluation = planted_evaluation(num_without_list=7)
+    evaluation.user_values[:, :, 5:10, 1:8] = np.nan
+    short = Page(render_report(evaluation, None, primary="mae")[1].decode())
+    assert "8 of 40 users have no relevant query item or fewer than 5 items to rank (7)" in " ".join(short.words)
 
 
 def test_every_link_leads_to_a_heading_of_the_page_and_nothing_is_fetched(page, report):
-    assert len(page.links) == 6
+    assert len(page.links) == 7
     assert {link.removeprefix("#") for link in page.links} <= page.ids
     assert page.fetched == []
     assert not re.search(
@@ -160,7 +188,7 @@ def test_a_browser_shows_the_page_and_its_figures(tmp_path, evaluation, verdict)
         env={**os.environ, "HOME": str(tmp_path)},
     )
     seen = Page(shown.stdout)
-    assert seen.row("results", CANDIDATE)[:2] == ["0.8000", "0.8000"]
+    assert seen.row("results", CANDIDATE)[1] == "0.8000[0.8000, 0.8000]"
     assert shown.stdout.count("<svg") == 2
     assert seen.row("facts", "dataset") == ["a & b"]
 

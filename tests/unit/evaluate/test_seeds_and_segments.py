@@ -154,12 +154,8 @@ def test_metrics_that_leave_out_the_same_users_share_a_sentence():
 def test_users_with_too_few_candidates_are_left_out_of_metrics_at_k_beside_those_with_nothing_relevant():
     evaluation = planted_evaluation(num_without_list=7)
     evaluation.user_values[:, :, 5:10, 1:8] = np.nan
-    assert (
-        render_table(evaluation).splitlines()[-4:]
-        == [
-            "8 of 40 users have no relevant query item or fewer than 5 items to rank (7) and are left out of P@5,",
-            "R@5, F1@5, hit@5 and MAP@5.",
-            "3 of 40 users have no relevant query item and are left out of MRR, AUC and div@5.",
-        ][:0]
-        + render_table(evaluation).splitlines()[-4:]
-    )
+    assert render_table(evaluation).splitlines()[-3:] == [
+        "8 of 40 users have no relevant query item or fewer than 5 items to rank (7) and are left out of P@5,",
+        "R@5, F1@5, hit@5 and MAP@5.",
+        "3 of 40 users have no relevant query item and are left out of MRR, AUC and div@5.",
+    ]
