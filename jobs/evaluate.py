@@ -94,7 +94,8 @@ def judge_together(config: Config, learners: "Mapping[str, Learner]", *, place: 
     facts = {
         "model": candidate,
         "models": list(learners),
-        "dataset": dataset.fingerprint,
+        "dataset": dataset.name,
+        "fingerprint": dataset.fingerprint,
         "protocol": config.protocol.name,
     }
     keep(config, evaluation, verdict, place=place, facts=facts)
@@ -105,7 +106,7 @@ def keep(
     config: Config, evaluation: "Evaluation", verdict: "Verdict", *, place: str | None, facts: Mapping[str, object]
 ) -> None:
     """Write the report to a place, where one is wanted, and log it as a run of its own."""
-    from metarec.evaluate.report import figures_uri, page_uri, write_report
+    from metarec.evaluate.report import places_of, write_report
     from metarec.tracking import open_store, start_run
 
     candidate = evaluation.predictors[-1]
@@ -116,7 +117,7 @@ def keep(
             tracked.log_artifact_bytes(name, content)
     if place:
         write_report(evaluation, verdict, place, primary=config.evaluate.primary, **facts)
-        say(f"wrote {figures_uri(place)} and {page_uri(place)}")
+        say(f"wrote {places_of(place)}")
 
 
 def report_files(

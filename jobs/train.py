@@ -173,7 +173,7 @@ def show_epoch(config: Config, number: int, metrics: Mapping[str, float]) -> Non
 def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store", tracked: "Run") -> str:
     """Evaluate the best checkpoint beside the floors, keep the report, register the model, and promote it or not."""
     from metarec import registry
-    from metarec.evaluate.report import write_report
+    from metarec.evaluate.report import places_of, write_report
     from metarec.evaluate.table import render_table
     from metarec.train.journal import Journal
 
@@ -181,7 +181,12 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
     name = config.learner_name
     evaluation, verdict = beside_champion(config, dataset, store, learner, name)
     figures, primary = figures_of(evaluation, name), config.evaluate.primary
-    facts = {"run": config.run.name, "dataset": dataset.fingerprint, "protocol": config.protocol.name}
+    facts = {
+        "run": config.run.name,
+        "dataset": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "protocol": config.protocol.name,
+    }
     write_report(evaluation, verdict, folder.report, primary=primary, **facts)
     table = render_table(evaluation, primary=primary)
     for file, content in report_files(evaluation, verdict, primary, facts).items():
@@ -206,6 +211,7 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
             table,
             "",
             *promotion_lines(version, verdict),
+            f"report: {places_of(folder.report)}",
             "",
             *next_steps(config, dataset, store, version, verdict),
         ]

@@ -21,7 +21,7 @@ def work_on_seeds(config: Config, folder: RunFolder, train: Callable[[Config], N
     Returns:
         What a person should read at the end.
     """
-    from metarec.evaluate.report import figures_uri, page_uri
+    from metarec.evaluate.report import places_of
     from metarec.tracking import store_uri
 
     with keeping_status(folder):
@@ -34,7 +34,7 @@ def work_on_seeds(config: Config, folder: RunFolder, train: Callable[[Config], N
             models[f"seed {seed}"] = f"runs:/{trained.read_state()['mlflow_run_id']}/model"
         learners = {name: metarec.pull(uri, tracking_uri=store_uri(config)) for name, uri in models.items()}
         table = judge_together(config, learners, place=folder.report)
-    summary = "\n".join(["", table, "", f"report: {figures_uri(folder.report)} and {page_uri(folder.report)}"])
+    summary = "\n".join(["", table, "", f"report: {places_of(folder.report)}"])
     folder.update_state(status="finished", summary=summary)
     return summary
 

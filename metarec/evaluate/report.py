@@ -73,6 +73,11 @@ def check_report_path(path_or_uri: str) -> None:
         storage.check_replaceable(uri)
 
 
+def places_of(path_or_uri: str) -> str:
+    """Both files of a report, for a person to open."""
+    return f"{figures_uri(path_or_uri)} and {page_uri(path_or_uri)}"
+
+
 def figures_uri(path_or_uri: str) -> str:
     """The JSON file of a report that either of its files names."""
     return _with_ending(path_or_uri, _FIGURES)

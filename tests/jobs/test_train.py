@@ -1,6 +1,7 @@
 """The main job, run as a person would."""
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -21,8 +22,8 @@ def finished(tmp_path_factory):
     return root, done
 
 
-def test_training_ends_with_the_table_and_three_next_steps(finished):
-    _, done = finished
+def test_training_ends_with_the_table_where_its_report_lies_and_three_next_steps(finished):
+    root, done = finished
     floors = (
         "global mean",
         "user median",
@@ -32,7 +33,10 @@ def test_training_ends_with_the_table_and_three_next_steps(finished):
         "factor analysis + fold-in",
     )
     assert all(name in done.stdout for name in floors)
-    assert len(done.stdout.split("next steps:")[1].strip().splitlines()) == 3
+    before, steps = done.stdout.split("next steps:")
+    assert len(steps.strip().splitlines()) == 3
+    folder = root / "runs" / "first"
+    assert before.strip().splitlines()[-1] == f"report: {folder / 'report.json'} and {folder / 'report.html'}"
     assert done.stderr == ""
 
 
@@ -97,10 +101,11 @@ def test_evaluation_of_the_candidate_repeats_the_figures_of_training(finished, t
     done = run_job("evaluate", "--set", *SMALL[-2:], "--model", model, "--report", str(report), root=root)
     assert done.returncode == 0, done.stderr
     ours = json.loads(report.read_text())["evaluation"]["values"][model]["all"]["mae"]
-    trained = json.loads((root / "runs/first/report.json").read_text())["evaluation"]["values"]["maml on melu"]["all"][
-        "mae"
-    ]
+    report_of_training = json.loads((root / "runs/first/report.json").read_text())
+    trained = report_of_training["evaluation"]["values"]["maml on melu"]["all"]["mae"]
     assert ours == pytest.approx(trained, abs=1e-5)
+    assert report_of_training["dataset"] == "synthetic"
+    assert re.fullmatch("[0-9a-f]{64}", report_of_training["fingerprint"])
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     (run, *_) = client.search_runs(
