@@ -127,7 +127,7 @@ def test_the_table_shows_lists_seconds_and_segments_in_a_hundred_columns():
 
 
 def test_each_metric_that_leaves_users_out_says_how_many():
-    """Users 0 to 2 have no relevant item, 3 and 4 nothing else; lists of users 9 to 39 are too short to be diverse."""
+    """Users 0 to 2 have no relevant item, 3 and 4 nothing else; the items of users 9 to 39 cannot be compared."""
     evaluation = planted_evaluation()
     places = [metric.name for metric in evaluation.metrics]
     evaluation.user_values[:, :, places.index("auc"), 3:5] = np.nan
