@@ -1,7 +1,6 @@
 """What an evaluation found: every predictor's metrics at every support size, per user and per draw."""
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -34,6 +33,8 @@ class Evaluation:
         seconds: time spent adapting and predicting, by predictor; over all sizes and draws.
         user_values: a user's mean over draws; NaN where the metric is not defined for the user in any draw. Of rmse it
             is the mean squared error.
+        squared_errors: of each predictor a user's mean squared error in each round: in each draw, and of a mean over
+            seeds in each draw with each seed.
         coverage: the share of the catalogue that stands in somebody's list of k.
         metrics: what the third axis holds.
         training_seconds: what fitting each predictor took, where it is known.
@@ -53,6 +54,7 @@ class Evaluation:
     k: int
     seconds: Mapping[str, float]
     user_values: Float64[np.ndarray, "predictors sizes metrics users"]
+    squared_errors: tuple[Float64[np.ndarray, "sizes _ users"], ...]
     coverage: Float64[np.ndarray, "predictors sizes draws"]
     metrics: tuple[Metric, ...] = ALL_METRICS
     training_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -70,13 +72,14 @@ class Evaluation:
     def value(self, predictor: str, size: Size, metric: str, segment: Segment | None = None) -> float:
         """A metric over all users, or those of a segment: the mean of what each has, itself a mean over draws.
 
-        RMSE is the root of that mean of squared errors, over users and draws together, and not the mean of anybody's
-        roots; intervals and differences take it so as well. Users for whom the metric is not defined are left out;
+        RMSE is of each draw the root of the mean over users of their mean squared error, and then the mean over draws;
+        intervals and differences take it so as well. Users for whom the metric is not defined are left out;
         `num_undefined` counts them.
         """
-        values = self.per_user(predictor, size, metric)
-        mean = float(mean_defined(values if segment is None else values[segment.members]))
-        return math.sqrt(mean) if metric == "rmse" else mean
+        members = slice(None) if segment is None else segment.members
+        if metric == "rmse":
+            return float(np.sqrt(mean_defined(self._rounds(predictor, size)[:, members])).mean())
+        return float(mean_defined(self.per_user(predictor, size, metric)[members]))
 
     def per_user(self, predictor: str, size: Size, metric: str) -> Float64[np.ndarray, " users"]:
         """A user's metric, mean over draws; for rmse the mean *squared* error, since roots do not average."""
@@ -96,16 +99,27 @@ class Evaluation:
         if segment is None:
             a, b = (self._resampled[self._index(name, size, metric)] for name in (first, second))
         else:
-            pair = np.stack([self.per_user(name, size, metric)[segment.members] for name in (first, second)])
-            both = resample(pair, num_resamples=self.num_resamples, root=metric == "rmse")
-            a, b = both[0,], both[1,]
+            a, b = (self._resampled_segment(segment, name, size, metric) for name in (first, second))
         return (a - b).interval()
 
     @functools.cached_property
     def _resampled(self) -> Resampled:
         """Every figure over the same resamples of the users: predictors, sizes and metrics as in `user_values`."""
-        root = np.array([metric.name == "rmse" for metric in self.metrics])
-        return resample(self.user_values, num_resamples=self.num_resamples, root=root)
+        found = resample(self.user_values, num_resamples=self.num_resamples)
+        rmse = self._metric_index("rmse")
+        for place, squared in enumerate(self.squared_errors):
+            rounds = resample(squared.swapaxes(0, 1), num_resamples=self.num_resamples, root=True).mean_of_rounds()
+            found.value[place, :, rmse], found.resampled[place, :, rmse] = rounds.value, rounds.resampled
+        return found
+
+    def _resampled_segment(self, segment: Segment, predictor: str, size: Size, metric: str) -> Resampled:
+        if metric == "rmse":
+            squared = self._rounds(predictor, size)[:, segment.members]
+            return resample(squared, num_resamples=self.num_resamples, root=True).mean_of_rounds()
+        return resample(self.per_user(predictor, size, metric)[segment.members], num_resamples=self.num_resamples)
+
+    def _rounds(self, predictor: str, size: Size) -> Float64[np.ndarray, "rounds users"]:
+        return self.squared_errors[self.predictors.index(predictor)][self.sizes.index(size)]
 
     def coverage_of(self, predictor: str, size: Size) -> float:
         """The share of the catalogue in the lists of a draw, mean over draws."""

@@ -48,6 +48,10 @@ class Resampled:
     def __getitem__(self, place: tuple[int, ...]) -> "Resampled":
         return Resampled(*(np.asarray(leaf[place]) for leaf in (self.value, self.resampled, self.num_users)))
 
+    def mean_of_rounds(self) -> "Resampled":
+        """The mean over the first axis: over draws of the tasks, say, each with all users."""
+        return Resampled(self.value.mean(axis=0), self.resampled.mean(axis=0), self.num_users.min(axis=0))
+
     def __sub__(self, other: "Resampled") -> "Resampled":
         difference = self.resampled - other.resampled
         same = np.abs(difference) <= _NOISE * np.abs(self.resampled)

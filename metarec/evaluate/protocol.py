@@ -14,7 +14,7 @@ from metarec.data.tasks import draw_tasks, task_sizes, truncate_support
 from metarec.errors import TrainingError
 from metarec.evaluate.candidates import WholeCatalogue
 from metarec.evaluate.content import item_content
-from metarec.evaluate.evaluation import Evaluation, Size
+from metarec.evaluate.evaluation import METRICS, Evaluation, Size
 from metarec.evaluate.known_ratings import KnownRatings, with_known
 from metarec.evaluate.measure import Measure
 from metarec.evaluate.predictor import OrderAlone, Predict
@@ -79,7 +79,7 @@ def evaluate(
     content = item_content(catalogue)
     measure = Measure(head, head_index, k, relevant, candidates is not None, content)
     tally = _Tally.empty(len(predictors), len(sizes), len(measure.metrics), len(histories), catalogue.num_items)
-    seconds, coverage = dict.fromkeys(predictors, 0.0), []
+    seconds, coverage, squared = dict.fromkeys(predictors, 0.0), [], []
     if candidates is not None:
         tasks_per_batch = min(tasks_per_batch, candidates.tasks_per_batch)
     for draw in range(num_draws):
@@ -95,6 +95,7 @@ def evaluate(
                 curve = [with_known(each, earlier) for each in curve]
             _judge_batch(predictors, catalogue, curve, measure=measure, seconds=seconds, tally=tally, indices=indices)
         coverage.append(1 - tally.missed.mean(axis=-1))
+        squared.append(tally.values[:, :, METRICS.index("rmse")].copy())
         tally.end_draw()
         progress(f"evaluated draw {draw + 1} of {num_draws} on {len(histories)} {words.tasks}")
     return Evaluation(
@@ -107,6 +108,7 @@ def evaluate(
         k=k,
         seconds=seconds,
         user_values=tally.user_means(),
+        squared_errors=tuple(np.stack(squared, axis=2)),
         coverage=np.stack(coverage, axis=-1),
         metrics=measure.metrics,
         words=words,

@@ -12,9 +12,8 @@ from metarec.evaluate.evaluation import Evaluation
 def with_mean_of(evaluation: Evaluation, members: Sequence[str], name: str) -> Evaluation:
     """The same evaluation with one more predictor at its end: the mean over some of those it has.
 
-    A user's value is the mean of her values under the members: what the new row shows is the mean of what the members'
-    rows show, but for rmse the root of the mean of their squares, over seeds as over users and draws. Seconds are means
-    as well.
+    A user's value is the mean of her values under the members, and of RMSE the rounds are those of all members: what
+    the new row shows is the mean of what the members' rows show. Seconds are means as well.
 
     Args:
         evaluation: of all members, on the same tasks.
@@ -31,6 +30,10 @@ def with_mean_of(evaluation: Evaluation, members: Sequence[str], name: str) -> E
         seconds={**evaluation.seconds, name: float(np.mean([evaluation.seconds[member] for member in members]))},
         training_seconds={**evaluation.training_seconds, **({name: float(np.mean(known))} if known else {})},
         user_values=_appended(evaluation.user_values, evaluation.user_values[places].mean(axis=0)),
+        squared_errors=(
+            *evaluation.squared_errors,
+            np.concatenate([evaluation.squared_errors[place] for place in places], axis=1),
+        ),
         coverage=_appended(evaluation.coverage, evaluation.coverage[places].mean(axis=0)),
     )
 

@@ -41,6 +41,7 @@ def planted(errors, *, sizes=SIZES, num_support=None):
         k=5,
         seconds=dict.fromkeys(errors, 0.25),
         user_values=user_values,
+        squared_errors=tuple(np.stack([user_values[:, :, 1]] * 3, axis=2)),
         coverage=np.full((len(errors), len(sizes), 3), 0.25),
     )
 
@@ -131,6 +132,8 @@ def without_errors(evaluation, *names):
     """The same evaluation, in which the scores of some tell an order alone."""
     places = [evaluation.predictors.index(name) for name in names]
     evaluation.user_values[places, :, :2] = np.nan
+    for place in places:
+        evaluation.squared_errors[place][:] = np.nan
     return evaluation
 
 

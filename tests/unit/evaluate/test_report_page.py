@@ -101,7 +101,7 @@ def test_the_candidate_stands_beside_the_best_floor_of_each_metric(page):
 
 def test_scores_that_tell_an_order_alone_have_dashes_on_the_page():
     evaluation = planted_evaluation()
-    evaluation.user_values[-1, :, :2] = np.nan
+    evaluation.user_values[-1, :, :2] = evaluation.squared_errors[-1][:] = np.nan
     page = Page(render_report(evaluation, None, primary="mae")[1].decode())
     assert page.row("results", CANDIDATE)[:2] == ["-", "-"]
     assert page.row("results", CANDIDATE)[5] == "-"
