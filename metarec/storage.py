@@ -62,15 +62,29 @@ def split_options(uri: str) -> tuple[str, str]:
 
 
 def exists(uri: str) -> bool:
-    """Whether a file or folder is there."""
+    """Whether a file or folder is there.
+
+    Raises:
+        StorageError: the storage does not say.
+    """
     filesystem, path = open_filesystem(uri)
-    return bool(filesystem.get_file_info(path).type != fs.FileType.NotFound)
+    try:
+        return bool(filesystem.get_file_info(path).type != fs.FileType.NotFound)
+    except OSError as error:
+        raise _failed("look for", uri, error) from error
 
 
 def list_names(uri: str) -> list[str]:
-    """The names of the files and folders in a folder, sorted; none where the folder is missing."""
+    """The names of the files and folders in a folder, sorted; none where the folder is missing.
+
+    Raises:
+        StorageError: it cannot be listed.
+    """
     filesystem, path = open_filesystem(uri)
-    entries = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    try:
+        entries = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    except OSError as error:
+        raise _failed("list", uri, error) from error
     return sorted(entry.base_name for entry in entries)
 
 
@@ -156,13 +170,20 @@ def write_bytes(uri: str, content: bytes) -> None:
 
 
 def delete(uri: str) -> None:
-    """Remove a file or a folder with all it holds; nothing happens where it is missing."""
+    """Remove a file or a folder with all it holds; nothing happens where it is missing.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
     filesystem, path = open_filesystem(uri)
-    kind = filesystem.get_file_info(path).type
-    if kind == fs.FileType.Directory:
-        filesystem.delete_dir(path)
-    elif kind == fs.FileType.File:
-        filesystem.delete_file(path)
+    try:
+        kind = filesystem.get_file_info(path).type
+        if kind == fs.FileType.Directory:
+            filesystem.delete_dir(path)
+        elif kind == fs.FileType.File:
+            filesystem.delete_file(path)
+    except OSError as error:
+        raise _failed("remove", uri, error) from error
 
 
 def write_bundle(uri: str, kind: str, files: Mapping[str, bytes], **facts: Any) -> None:

@@ -69,7 +69,7 @@ class CheckpointFolder:
         try:
             storage.write_bundle(self.uri_of(progress.step), KIND, files, **facts)
         except StorageError as error:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(StorageError):
                 storage.delete(self.uri_of(progress.step))
             standing = max(self._manifests(), default=None)
             kept = "no earlier checkpoint" if standing is None else f"the checkpoint of step {standing}"

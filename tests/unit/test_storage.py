@@ -85,6 +85,12 @@ def test_a_missing_folder_has_no_names_and_can_be_deleted(tmp_path):
     storage.delete(str(tmp_path / "none"))
 
 
+def test_a_file_where_a_folder_is_looked_for_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"cannot list .*/file: not a directory"):
+        storage.list_names(str(tmp_path / "file"))
+
+
 def test_a_folder_is_deleted_with_all_it_holds(bundle):
     storage.delete(bundle)
     assert not storage.exists(bundle)
