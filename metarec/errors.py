@@ -10,6 +10,7 @@
     │   └── UnreachableError   a storage did not answer as it should; another try may help
     ├── ClusterError       the machines cannot give what the job asks for
     ├── TrainingError      training cannot go on
+    │   └── DivergedError      too many tasks are not finite with these settings; another try meets the same
     ├── TrackingError      the MLflow tracking store refuses or cannot be reached
     ├── RegistryError      a model, version or alias is not there or cannot be used
     │   └── GateError      a model is not good enough to be promoted
@@ -57,6 +58,10 @@ class ClusterError(MetarecError):
 
 class TrainingError(MetarecError):
     """Training cannot go on."""
+
+
+class DivergedError(TrainingError):
+    """Too many tasks are not finite with these settings; another try meets the same."""
 
 
 class TrackingError(MetarecError):

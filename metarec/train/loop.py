@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metarec.data.schedule import Schedule
-from metarec.errors import TrainingError
+from metarec.errors import DivergedError
 from metarec.task import Catalogue, TaskBatch, select_tasks
 from metarec.train.checkpoint import Progress
 
@@ -218,7 +218,7 @@ def _settle_buckets(learner: nn.Module, catalogue: Catalogue, batch: TaskBatch) 
 def _refuse_too_many_bad_tasks(bad: int, step: int, schedule: Schedule, rhythm: Rhythm) -> None:
     """Stop where more tasks of an epoch went bad than may; the same on each worker."""
     if bad > rhythm.max_bad_tasks * schedule.num_tasks:
-        raise TrainingError(
+        raise DivergedError(
             f"{bad} of the {schedule.num_tasks} tasks of epoch {schedule.epoch_of(step) + 1} were not finite at step "
             f"{step}, and train.max_bad_tasks is {rhythm.max_bad_tasks:g}: lower inner.lr or outer.lr"
         )

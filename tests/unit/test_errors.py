@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from metarec import errors
-from metarec.errors import DataError, GateError, LeakError, MetarecError, RegistryError
+from metarec.errors import DataError, DivergedError, GateError, LeakError, MetarecError, RegistryError, TrainingError
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value)]
 
@@ -27,3 +27,4 @@ def test_every_error_is_a_metarec_error_and_stands_in_the_drawing(kind):
 def test_special_errors_are_caught_as_their_parents():
     assert issubclass(LeakError, DataError)
     assert issubclass(GateError, RegistryError)
+    assert issubclass(DivergedError, TrainingError)

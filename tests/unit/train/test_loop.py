@@ -9,7 +9,7 @@ import torch
 from metarec.config import TaskConfig, TrainConfig
 from metarec.data.schedule import Schedule
 from metarec.data.tasks import draw_training_tasks
-from metarec.errors import TrainingError
+from metarec.errors import DivergedError
 from metarec.task import select_tasks
 from metarec.train.checkpoint import CheckpointFolder, Progress
 from metarec.train.loop import Hooks, Optimisation, meta_step, train
@@ -298,7 +298,7 @@ def test_a_step_whose_tasks_are_all_bad_is_skipped_and_says_so():
 
 def test_more_bad_tasks_than_may_be_stop_the_run_with_the_reason():
     batches = [spoil(batch_of(0), 0), spoil(batch_of(1), 1), batch_of(2)]
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(DivergedError) as caught:
         train_on(batches, max_bad_tasks=0.2)
     assert str(caught.value) == (
         "2 of the 5 tasks of epoch 1 were not finite at step 1, and train.max_bad_tasks is 0.2: "
