@@ -3,9 +3,10 @@
 Here is what decides: which searches can be one, and who changes how. `exchange` has what trials do.
 """
 
+import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,6 +108,7 @@ class PopulationScheduler(PopulationBasedTraining):
             hyperparam_mutations={"values": {name: _changes_of(domain) for name, domain in space.domains.items()}},
             custom_explore_fn=within(space),
             log_config=False,
+            require_attrs=False,  # a trial may end without anything to tell
         )
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
@@ -127,11 +129,11 @@ def _changes_of(domain: Any) -> Any:
 def within(space: Space) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Keeps changed settings between the ends of what they are drawn from."""
     ends = {name: space.ends(name) for name, domain in space.domains.items() if not isinstance(domain, Categorical)}
+    return functools.partial(_kept_within, {name: both for name, both in ends.items() if both})
 
-    def keep(suggestion: dict[str, Any]) -> dict[str, Any]:
-        values = dict(suggestion["values"])
-        for name, (least, greatest) in ((name, both) for name, both in ends.items() if both):
-            values[name] = min(max(values[name], least), greatest)
-        return {"values": values}
 
-    return keep
+def _kept_within(ends: Mapping[str, Sequence[Any]], suggestion: dict[str, Any]) -> dict[str, Any]:
+    values = dict(suggestion["values"])
+    for name, (least, greatest) in ends.items():
+        values[name] = min(max(values[name], least), greatest)
+    return {"values": values}

@@ -1,18 +1,36 @@
-"""What a trial tells Tune while it trains."""
+"""What a trial tells Tune while it trains, and what it tells the search where it cannot go on."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from ray import tune
 
+import metarec.errors
 from metarec.config import Config
 from metarec.data.dataset import Dataset
+from metarec.errors import MetarecError
 from metarec.search.trials import METRIC
 from metarec.train.journal import JournalLine, read_journal
 from metarec.train.run import RunFolder
 from metarec.train.worker import schedule_of
 
 EPOCH = "epoch"
+FAULT, SENTENCE = "fault", "sentence"
 SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def tell_fault(error: MetarecError) -> None:
+    """Hand an error to the search as a value: what is raised, Tune would try again, and keep no class of."""
+    tune.report({FAULT: type(error).__name__, SENTENCE: error.message})
+
+
+def fault_in(result: Mapping[str, Any]) -> MetarecError | None:
+    """The error that a trial handed on with `tell_fault`, in what Tune got from it."""
+    if FAULT not in result:
+        return None
+    kind: type[MetarecError] = getattr(metarec.errors, result[FAULT])
+    return kind(result[SENTENCE])
 
 
 class EpochReports:

@@ -11,7 +11,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from metarec import storage
 from metarec.config import Config, config_to_dict, with_values
 from metarec.data.dataset import Dataset
-from metarec.errors import MetarecError, TrainingError
+from metarec.errors import MetarecError, StorageError, TrainingError
 from metarec.search.population import PopulationScheduler
 from metarec.search.proposals import proposals_of
 from metarec.search.reports import EPOCH
@@ -21,7 +21,7 @@ from metarec.search.space import Space, check_sample
 from metarec.search.trial import run_trial
 from metarec.search.trials import METRIC, Trial, Trials, trial_config, trial_folder
 from metarec.train.journal import read_journal
-from metarec.train.launch import Watch
+from metarec.train.launch import Watch, environment
 from metarec.train.run import RunFolder
 from metarec.train.worker import schedule_of
 
@@ -67,8 +67,10 @@ def run_search(search: Search, *, watch: Watch, stop: threading.Event) -> list[T
 
     Raises:
         ClusterError: the cluster has no room for one trial.
-        ConfigError: `search.algorithm` is not installed, or the space makes no valid config.
+        ConfigError: `search.algorithm` is not installed.
         TrainingError: Tune itself failed.
+        MetarecError: what a trial met that is none of its settings', such as a full disk; the others have saved where
+            they are.
     """
     config = with_values(search.config, {"output.root": search.config.output.uri})  # trials have other working folders
     search = replace(search, config=config)
@@ -82,7 +84,7 @@ def run_search(search: Search, *, watch: Watch, stop: threading.Event) -> list[T
         stop=stop,
     )
     if searcher.num_due:
-        _run(_tuner(search, searcher, _scheduler(search, known)), search, watch, stop)
+        _run(_tuner(search, searcher, _scheduler(search, known)), search, searcher, watch)
     watch(last=True)
     return search.trials.all()
 
@@ -140,29 +142,42 @@ def _scheduler(search: Search, known: list[Trial]) -> TrialScheduler:
     return asha
 
 
-def _run(tuner: tune.Tuner, search: Search, watch: Watch, stop: threading.Event) -> None:
+def _run(tuner: tune.Tuner, search: Search, searcher: RecordedSearch, watch: Watch) -> None:
     """Fit in a thread, while this one watches and hands on a request to stop."""
     outcome: list[BaseException] = []
 
     def work() -> None:
         try:
-            tuner.fit()
+            # A trial that fails, or is stopped, before its first report has nothing to tell: the records decide.
+            with environment(TUNE_DISABLE_STRICT_METRIC_CHECKING="1"):
+                tuner.fit()
         except BaseException as error:  # handed to the calling thread, which raises it
             outcome.append(error)
 
     thread = threading.Thread(target=work, name="search", daemon=True)
     thread.start()
-    while thread.is_alive():
-        thread.join(SECONDS_BETWEEN_LOOKS)
-        if stop.is_set():
-            _ask_to_stop(search)
-        watch()
-    if outcome and isinstance(outcome[0], MetarecError):
-        raise outcome[0]
+    try:
+        while thread.is_alive():
+            thread.join(SECONDS_BETWEEN_LOOKS)
+            if searcher.stopping:
+                _ask_to_stop(search)
+            watch()
+    except StorageError as error:  # which may be what the trial met as well, that says more of it
+        raise searcher.fault or error from error
+    if searcher.fault is not None:
+        raise searcher.fault
     if outcome:
-        error, name = outcome[0], search.config.run.name
-        cause = error.__cause__ or error
-        raise TrainingError(f"search {name!r} failed: {type(cause).__name__}: {cause}") from error
+        raise _in_one_sentence(outcome[0], search.config.run.name)
+
+
+def _in_one_sentence(error: BaseException, name: str) -> MetarecError:
+    """Why Tune failed: the error of ours that is behind it, if any, else the last line of what it says."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, MetarecError):
+        behind = behind.__cause__ or behind.__context__
+    cause = error.__cause__ or error
+    *_, said = "", *filter(str.strip, str(cause).splitlines())
+    return behind or TrainingError(f"search {name!r} failed: {type(cause).__name__}: {said.strip()}")
 
 
 def _ask_to_stop(search: Search) -> None:

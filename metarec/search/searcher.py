@@ -12,7 +12,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from metarec.config import Config
+from metarec.errors import MetarecError
 from metarec.search.proposals import Proposals
+from metarec.search.reports import fault_in
 from metarec.search.trials import Result, Trials, standing, trial_config, trial_folder
 from metarec.train.journal import read_journal
 from metarec.train.run import open_run
@@ -30,6 +32,9 @@ class RecordedSearch(Searcher):
         check: refuses settings that make no valid config.
         num_trials: of the whole search.
         stop: once it is set, nothing more is suggested.
+
+    Attributes:
+        fault: the first error of a trial that was none of its settings'; nothing more is suggested then either.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class RecordedSearch(Searcher):
         stop: threading.Event,
     ) -> None:
         super().__init__()
+        self.fault: MetarecError | None = None
         self._config = config
         self._trials = trials
         self._proposals = proposals
@@ -62,6 +68,11 @@ class RecordedSearch(Searcher):
         Path(checkpoint_path).write_bytes(b"")
 
     @property
+    def stopping(self) -> bool:
+        """Whether trials are to save where they are, for a later start."""
+        return self._stop.is_set() or self.fault is not None
+
+    @property
     def num_due(self) -> int:
         """How many trials this start has to run."""
         return len(self._waiting) + len(self._new)
@@ -73,7 +84,7 @@ class RecordedSearch(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial, put on record; `FINISHED` after the last."""
-        if self._stop.is_set() or not self.num_due:
+        if self.stopping or not self.num_due:
             return Searcher.FINISHED
         if self._waiting:
             number, values = self._waiting.popleft()
@@ -86,13 +97,18 @@ class RecordedSearch(Searcher):
         self._numbers[trial_id] = number
         return {"values": values}
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take note of an error that is not the trial's own."""
+        del trial_id
+        self.fault = self.fault or fault_in(result)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Put on record that a trial was stopped early or broke down; others have said themselves how they ended."""
         del result
         number = self._numbers[trial_id]
         (trial,) = (each for each in self._trials.all() if each.number == number)
         ended = trial.result
-        if ended is None and self._stop.is_set():
+        if ended is None and self.stopping:
             return
         if ended is None:
             ended = self._standing(number, error)

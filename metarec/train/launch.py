@@ -89,7 +89,7 @@ def launch(
 def _fit(config: Config, settings: dict[str, Any], folder: RunFolder, cpus: float) -> dict[str, Any]:
     shown = "1" if "RAY_ADDRESS" in os.environ else "0"  # on the dashboard of a cluster; a Ray of our own has none
     starts = math.ceil(60 * config.train.max_wait_minutes / SECONDS_A_START)
-    with _environment(
+    with environment(
         RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=CONTROLLER_POLL_SECONDS,
         RAY_TRAIN_ENABLE_STATE_TRACKING=shown,
         RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S=str(SECONDS_A_START),
@@ -120,8 +120,8 @@ def _fit(config: Config, settings: dict[str, Any], folder: RunFolder, cpus: floa
 
 
 @contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set what is not set yet, for as long as a trainer is built and run."""
+def environment(**values: str) -> Iterator[None]:
+    """Set what is not set yet of the variables that Ray reads, for as long as the block runs."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
     try:

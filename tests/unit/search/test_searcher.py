@@ -8,6 +8,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from metarec.config import load_config
+from metarec.errors import ClusterError
 from metarec.search.searcher import RecordedSearch
 from metarec.search.trials import Result, Trials, trial_folder
 
@@ -118,6 +119,21 @@ def test_when_the_search_was_asked_to_stop_a_trial_has_not_ended_and_none_follow
     searcher.on_trial_complete("a")
     assert trials.all()[0].result is None
     assert searcher.suggest("b") == Searcher.FINISHED
+
+
+def test_after_an_error_that_is_not_the_trial_s_own_nothing_has_ended_and_none_follows(config):
+    trials, searcher = searcher_of(config, Counting())
+    for name in "ab":
+        searcher.suggest(name)
+    searcher.on_trial_result("a", {"validation.metric": 0.5})
+    assert searcher.fault is None
+    for sentence in ("node n3 is lost", "another one"):
+        searcher.on_trial_result("a", {"fault": "ClusterError", "sentence": sentence})
+    searcher.on_trial_complete("a", {})
+    searcher.on_trial_complete("b", error=True)
+    assert (type(searcher.fault), str(searcher.fault)) == (ClusterError, "node n3 is lost")
+    assert [trial.result for trial in trials.all()] == [None, None]
+    assert searcher.suggest("c") == Searcher.FINISHED
 
 
 def test_tune_may_pickle_it_and_learns_nothing(config):
