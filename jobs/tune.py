@@ -10,7 +10,8 @@ import argparse
 import importlib
 import json
 import pkgutil
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import tune_spaces
 from jobs import command
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from metarec.search.space import Space
     from metarec.search.trials import Trial
 
+PARTS: dict[str, tuple[type, str]] = {
+    "SPACE": (Mapping, "a table of settings, such as {'inner.lr': tune.loguniform(0.01, 1.0)}"),
+    "METRIC": (str, "a text, such as 'mae'"),
+    "MODE": (str, "'min' or 'max'"),
+    "NUM_TRIALS": (int, "a whole number"),
+}
+"""What a space says, in the order of `Space`."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this job."""
@@ -37,7 +46,7 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     """Search, or go on, or print the result of a search that is finished."""
     from metarec.evaluate.requirements import require_judgeable
     from metarec.search.population import check_population
-    from metarec.search.proposals import proposals_of
+    from metarec.search.proposals import known_draws
     from metarec.search.space import check_space
 
     space = load_space(arguments.space)
@@ -46,8 +55,7 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
         where = f"NUM_TRIALS of {space.place}" if arguments.trials is None else "--trials"
         raise ConfigError(f"{where} is {num_trials}; use 1 or more")
     require_judgeable(config)
-    check_space(space, config)
-    proposals_of(config, space, [])
+    check_space(space, config, known_draws(config, space, num_trials))
     if config.search.algorithm == "population":
         check_population(config, space, num_trials)
     config = with_values(config, {"run.name": name_run(config)})
@@ -71,17 +79,39 @@ def load_space(name: str) -> "Space":
     """A space by the name of its module.
 
     Raises:
-        ConfigError: there is none of that name, or it lacks one of its four names.
+        ConfigError: there is none of that name, it cannot be read, or one of its four names is missing or not what it
+            should be.
+    """
+    if name not in space_names():
+        raise ConfigError(f"--space is {name!r}; there are {', '.join(space_names())} in tune_spaces")
+    try:
+        module = importlib.import_module(f"tune_spaces.{name}")
+    except Exception as error:  # whatever a file can be wrong in
+        raise ConfigError(f"tune_spaces/{name}.py cannot be read: {type(error).__name__}: {error}") from error
+    return space_of(name, vars(module))
+
+
+def space_of(name: str, said: Mapping[str, Any]) -> "Space":
+    """The space that a module says.
+
+    Args:
+        name: of the module.
+        said: its names and their values.
+
+    Raises:
+        ConfigError: one of the four names is missing, or is not what it should be.
     """
     from metarec.search.space import Space
 
-    if name not in space_names():
-        raise ConfigError(f"--space is {name!r}; there are {', '.join(space_names())} in tune_spaces")
-    module = importlib.import_module(f"tune_spaces.{name}")
-    missing = [each for each in ("SPACE", "METRIC", "MODE", "NUM_TRIALS") if not hasattr(module, each)]
-    if missing:
-        raise ConfigError(f"tune_spaces/{name}.py has no {missing[0]}; a space has SPACE, METRIC, MODE and NUM_TRIALS")
-    return Space(name, module.SPACE, module.METRIC, module.MODE, module.NUM_TRIALS)
+    for each, (kind, what) in PARTS.items():
+        if each not in said:
+            raise ConfigError(f"tune_spaces/{name}.py has no {each}; a space has {', '.join(PARTS)}")
+        if not isinstance(said[each], kind) or isinstance(said[each], bool):
+            raise ConfigError(f"tune_spaces/{name}.py: {each} is {said[each]!r}; expected {what}")
+    unnamed = [setting for setting in said["SPACE"] if not isinstance(setting, str)]
+    if unnamed:
+        raise ConfigError(f"tune_spaces/{name}.py: SPACE has {unnamed[0]!r}, where a name such as inner.lr belongs")
+    return Space(name, *(said[each] for each in PARTS))
 
 
 def _require_same_search(folder: RunFolder, space: "Space", num_trials: int) -> None:

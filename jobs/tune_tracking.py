@@ -95,7 +95,8 @@ class SearchTracking:
         from metarec.tracking import Outbox
 
         folder = trial_folder(self._config, trial.number)
-        if folder.read_state().get("status") == "finished":
+        state = folder.read_state()
+        if not state or state.get("status") == "finished":  # one that makes no valid config has no run
             return
         if trial.number not in self._children:
             started = self._start(trial)

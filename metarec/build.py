@@ -138,8 +138,13 @@ ALGORITHMS: dict[str, Callable[[Config, InnerLoop, Objective, FieldRecommender],
 """Settings, how inner steps go, the objective of the query, and the recommender → an algorithm."""
 
 
-def build_learner(config: Config, schema: Schema) -> AnyLearner:
+def build_learner(config: Config, schema: Schema, *, derivatives: bool = True) -> AnyLearner:
     """The meta-learner that a config describes, or a committee of them, with initial weights drawn from `run.seed`.
+
+    Args:
+        config: what to build.
+        schema: of the dataset that it learns from.
+        derivatives: whether to try second derivatives where they are needed, which takes longer than all the rest.
 
     Raises:
         ConfigError: a name is not registered, a pattern of `algorithm.adapt` or `outer.frozen` selects no parameter, or
@@ -147,7 +152,7 @@ def build_learner(config: Config, schema: Schema) -> AnyLearner:
     """
     for name in config.model.member_names:
         _require_known("model.member_names", name, MODELS)
-    members = [_build_member(own, schema) for own in member_configs(config)]
+    members = [_build_member(own, schema, derivatives) for own in member_configs(config)]
     return Committee(members) if len(members) > 1 else members[0]
 
 
@@ -169,7 +174,7 @@ def member_configs(config: Config) -> list[Config]:
     ]
 
 
-def _build_member(config: Config, schema: Schema) -> MetaLearner:
+def _build_member(config: Config, schema: Schema, derivatives: bool) -> MetaLearner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         model = _build_model(config, schema)
@@ -179,15 +184,19 @@ def _build_member(config: Config, schema: Schema) -> MetaLearner:
         require_numbers(config, algorithm)
         require_one_meaning(config, algorithm)
         require_the_same_units(config)
-        if algorithm.capabilities.second_order:
+        if derivatives and algorithm.capabilities.second_order:
             num_heads = len(schema.heads)
             tiny = _build_model(_seeing_all_fields(config), tiny_schema(num_heads)).eval()
             require_second_derivatives(config, tiny, num_heads)
     return MetaLearner(model, algorithm, _objective(config.outer.loss, "outer.loss", config, schema))
 
 
-def check_combination(config: Config) -> None:
+def check_combination(config: Config, *, derivatives: bool = True) -> None:
     """Refuse what no dataset could make sense of, before there is one: builds for a schema of one field a side.
+
+    Args:
+        config: to check.
+        derivatives: as `build_learner`.
 
     Raises:
         ConfigError: as `build_learner`; which embedding tables or fields a pattern selects is not asked, only the data
@@ -198,7 +207,7 @@ def check_combination(config: Config) -> None:
         "algorithm.adapt": _but_tables(config.algorithm.adapt) or "*",
         "outer.frozen": _but_tables(config.outer.frozen),
     }
-    build_learner(with_values(_seeing_all_fields(config), asked), tiny_schema(num_heads))
+    build_learner(with_values(_seeing_all_fields(config), asked), tiny_schema(num_heads), derivatives=derivatives)
 
 
 def _but_tables(patterns: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 import tomllib
 import types
@@ -116,11 +117,18 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 
 
 def _build(kind: type[Any], document: Mapping[str, Any], prefix: str) -> object:
-    known = {f.name: typing.get_type_hints(kind)[f.name] for f in fields(kind)}
+    known = _annotations(typing.cast(Any, kind))
     unknown = [key for key in document if key not in known]
     if unknown:
         refuse_unknown(f"{prefix}{unknown[0]}", [f"{prefix}{name}" for name in known])
     return kind(**{key: _convert(known[key], value, f"{prefix}{key}") for key, value in document.items()})
+
+
+@functools.cache
+def _annotations(kind: type[Any]) -> dict[str, Any]:
+    """The fields of a dataclass with what they may be; kept, for a search reads hundreds of configs."""
+    hints = typing.get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind)}
 
 
 def refuse_unknown(name: str, known: Sequence[str], place: str = "") -> None:

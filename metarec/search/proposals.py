@@ -1,7 +1,7 @@
 """Where the settings of the next trial come from, and who listens to how trials ended."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ray import tune
@@ -9,8 +9,11 @@ from ray.tune.search.sample import Categorical, Domain
 
 from metarec.config import Config
 from metarec.errors import ConfigError
-from metarec.search.space import Space
+from metarec.search.space import Space, text_of_domain
 from metarec.search.trials import Trial
+
+STARTUP_TRIALS = 10
+"""Of Optuna: so many it draws at random, before it learns from any."""
 
 
 @runtime_checkable
@@ -35,11 +38,22 @@ def proposals_of(config: Config, space: Space, ended: Sequence[Trial]) -> Propos
         ended: trials of an earlier start, to learn from.
 
     Raises:
-        ConfigError: Optuna is asked for and not installed.
+        ConfigError: Optuna is asked for, and is not installed or cannot draw from what the space says.
     """
     if config.search.algorithm != "optuna":
         return RandomProposals(space, config.run.seed)
     return OptunaProposals(space, config.run.seed, ended)
+
+
+def known_draws(config: Config, space: Space, num_trials: int) -> Iterator[dict[str, Any]]:
+    """The settings of trials that are known before any has ended: of Optuna the first, else all.
+
+    Raises:
+        ConfigError: as `proposals_of`.
+    """
+    proposals = proposals_of(config, space, [])
+    known = min(num_trials, STARTUP_TRIALS) if config.search.algorithm == "optuna" else num_trials
+    yield from (proposals.propose(number) for number in range(known))
 
 
 class RandomProposals:
@@ -73,7 +87,7 @@ class OptunaProposals:
         ended: trials of an earlier start.
 
     Raises:
-        ConfigError: Optuna is not installed.
+        ConfigError: Optuna is not installed, or cannot draw from a domain.
     """
 
     def __init__(self, space: Space, seed: int, ended: Sequence[Trial]) -> None:
@@ -82,12 +96,20 @@ class OptunaProposals:
         from ray.tune.search.optuna import OptunaSearch
 
         self._space = space
-        by_index = {name: _by_index(domain) for name, domain in space.domains.items()}
+        distributions: dict[str, Any] = {}
+        for name, domain in space.domains.items():
+            try:
+                distributions |= OptunaSearch.convert_search_space({name: _by_index(domain)})
+            except ValueError as error:
+                raise ConfigError(
+                    f"{space.place}: {name} is drawn from {text_of_domain(domain)}, from which Optuna cannot draw "
+                    f"({error}); use another domain, such as tune.uniform, or search.algorithm=random"
+                ) from error
         self._search = OptunaSearch(
-            OptunaSearch.convert_search_space(by_index),
+            distributions,
             metric=space.metric,
             mode=space.mode,
-            sampler=optuna.samplers.TPESampler(seed=seed + len(ended)),
+            sampler=optuna.samplers.TPESampler(seed=seed + len(ended), n_startup_trials=STARTUP_TRIALS),
         )
         for trial in ended:
             if trial.result is not None and trial.result.metric is not None and trial.result.ending != "failed":

@@ -17,7 +17,7 @@ from metarec.search.proposals import proposals_of
 from metarec.search.reports import EPOCH
 from metarec.search.room import bundles_of, trials_at_once
 from metarec.search.searcher import RecordedSearch
-from metarec.search.space import Space, check_sample
+from metarec.search.space import DrawCheck, Space
 from metarec.search.trial import run_trial
 from metarec.search.trials import METRIC, Trial, Trials, trial_config, trial_folder
 from metarec.train.journal import read_journal
@@ -79,7 +79,7 @@ def run_search(search: Search, *, watch: Watch, stop: threading.Event) -> list[T
         config,
         search.trials,
         proposals=proposals_of(config, search.space, known),
-        check=lambda values: check_sample(search.space, config, values),
+        check=DrawCheck(search.space, config),
         num_trials=search.num_trials,
         stop=stop,
     )
@@ -131,7 +131,7 @@ def _scheduler(search: Search, known: list[Trial]) -> TrialScheduler:
         reduction_factor=REDUCTION,
     )
     for trial in known:
-        if trial.result is not None:
+        if trial.result is not None and trial.result.num_epochs:
             schedule = schedule_of(trial_config(config, trial.number, trial.values), search.dataset)
             before = SimpleNamespace(trial_id=f"{trial.number}")
             asha.on_trial_add(None, before)

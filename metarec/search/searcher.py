@@ -12,7 +12,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from metarec.config import Config
-from metarec.errors import MetarecError
+from metarec.errors import ConfigError, MetarecError
 from metarec.search.proposals import Proposals
 from metarec.search.reports import fault_in
 from metarec.search.trials import Result, Trials, standing, trial_config, trial_folder
@@ -29,7 +29,7 @@ class RecordedSearch(Searcher):
         config: of the search.
         trials: its records.
         proposals: where new settings come from.
-        check: refuses settings that make no valid config.
+        check: refuses settings that make no valid config; such a trial has failed, with the reason.
         num_trials: of the whole search.
         stop: once it is set, nothing more is suggested.
 
@@ -84,18 +84,29 @@ class RecordedSearch(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial, put on record; `FINISHED` after the last."""
-        if self.stopping or not self.num_due:
+        following = None if self.stopping else self._waiting.popleft() if self._waiting else self._next_new()
+        if following is None:
             return Searcher.FINISHED
-        if self._waiting:
-            number, values = self._waiting.popleft()
-        else:
-            number = self._new.popleft()
-            values = self._proposals.propose(number)
-            self._check(values)
-            open_run(trial_config(self._config, number, values))
+        number, values = following
         self._trials.suggest(number, values, trial_id)
         self._numbers[trial_id] = number
         return {"values": values}
+
+    def _next_new(self) -> tuple[int, dict[str, Any]] | None:
+        """A new trial, whose run is there; those before it that make no valid config have failed."""
+        while self._new:
+            number = self._new.popleft()
+            values = self._proposals.propose(number)
+            try:
+                self._check(values)
+            except ConfigError as error:
+                self._trials.suggest(number, values, trial_id="")
+                self._trials.end(number, Result("failed", None, 0, 0.0, str(error)))
+                self._proposals.learn(number, None)
+            else:
+                open_run(trial_config(self._config, number, values))
+                return number, values
+        return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take note of an error that is not the trial's own."""

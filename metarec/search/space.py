@@ -1,6 +1,7 @@
 """A search space: for some settings what to draw them from, and everything that can be wrong with it."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,6 @@ SEARCHABLE = ("model", "algorithm", "inner", "outer")
 """Tables whose settings may differ between trials. Another dataset, task, seed or metric would make a trial's figure
 the answer to another question, and machines and places change no figure."""
 ALSO_SEARCHABLE = ("task.max_query", "task.max_support", "task.subsample_support", "train.meta_batch")
-NUM_PROBES = 6
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,20 @@ class Space:
         return {name: value for name, value in self.settings.items() if not isinstance(value, Domain)}
 
     def sample(self, seed: int, number: int) -> dict[str, Any]:
-        """The settings of a trial, a function of seed and number alone."""
-        rng = np.random.default_rng([seed, number])
-        return self.constants | {name: domain.sample(random_state=rng) for name, domain in self.domains.items()}
+        """The settings of a trial, a function of seed and number alone.
+
+        Raises:
+            ConfigError: there is nothing between the ends of a domain.
+        """
+        rng, drawn = np.random.default_rng([seed, number]), {}
+        for name, domain in self.domains.items():
+            try:
+                drawn[name] = domain.sample(random_state=rng)
+            except (ValueError, ArithmeticError) as error:
+                raise ConfigError(
+                    f"{self.place}: {name} cannot be drawn from {text_of_domain(domain)}: {error}"
+                ) from error
+        return self.constants | drawn
 
     def ends(self, name: str) -> list[Any]:
         """The least and the greatest value that a setting is drawn from, or all choices; none where there are none."""
@@ -72,17 +83,18 @@ class Space:
 
     def describe(self) -> dict[str, str]:
         """What the space is, as texts that tell it from another one."""
-        drawn = {name: _text_of(domain) for name, domain in self.domains.items()}
+        drawn = {name: text_of_domain(domain) for name, domain in self.domains.items()}
         fixed = {name: repr(value) for name, value in self.constants.items()}
         return {**fixed, **drawn, "METRIC": self.metric, "MODE": self.mode}
 
 
-def check_space(space: Space, config: Config) -> None:
-    """Refuse at once a space that cannot be searched with a config: some draws and the ends of each domain are tried.
+def check_space(space: Space, config: Config, draws: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Refuse at once a space that cannot be searched with a config: known draws and the ends of each domain are tried.
 
     Args:
         space: to check.
         config: what its settings replace.
+        draws: those that are known beforehand; taken when all else is right.
 
     Raises:
         ConfigError: a name is no setting or none that a search may change, the metric or its direction is not what
@@ -100,36 +112,51 @@ def check_space(space: Space, config: Config) -> None:
             )
         if isinstance(value, Function) or (isinstance(value, Mapping) and "grid_search" in value):
             raise ConfigError(f"{space.place}: {name} is neither a value nor drawn from a domain; use tune.choice([…])")
+        if isinstance(value, Categorical) and not value.categories:
+            raise ConfigError(f"{space.place}: {name} is a choice of nothing; give tune.choice one value or more")
     if not space.domains:
         raise ConfigError(f"{space.place}: SPACE draws no setting; give one a domain such as tune.loguniform(0.01, 1)")
-    for number in range(NUM_PROBES):
-        check_sample(space, config, space.sample(config.run.seed, number), build=number == 0)
-    for name in space.domains:
-        for end in space.ends(name):
-            values = space.sample(config.run.seed, 0) | {name: end}
-            check_sample(space, config, values, build=not isinstance(end, float))
+    first, check = space.sample(config.run.seed, 0), DrawCheck(space, config)
+    ends = (first | {name: end} for name in space.domains for end in space.ends(name))
+    for values in itertools.chain([first], draws, ends):
+        try:
+            check(values)
+        except ConfigError as error:
+            draw = ", ".join(f"{name} = {value}" for name, value in values.items())
+            raise ConfigError(f"{space.place}: the draw {draw} makes no valid config: {error}") from error
 
 
-def check_sample(space: Space, config: Config, values: Mapping[str, Any], *, build: bool = True) -> Config:
-    """The config of a trial.
+class DrawCheck:
+    """Refuses draws that make no valid config; hundreds take a second or two.
+
+    Most draws differ in numbers alone. To a combination of model and algorithm a real number matters only by being 0 or
+    not, and to which operations a model has, whose second derivatives take longest to try, so does any number.
 
     Args:
-        space: that the values are of.
-        config: what they replace.
-        values: setting → value.
-        build: whether to try the combination of model and algorithm as well, which takes a while.
-
-    Raises:
-        ConfigError: it is none, or makes no sense; the draw is named.
+        space: that is drawn from.
+        config: what the draws replace.
     """
-    try:
-        changed = with_values(config, values)
-        if build:
-            check_combination(changed)
-    except ConfigError as error:
-        draw = ", ".join(f"{name} = {value}" for name, value in values.items())
-        raise ConfigError(f"{space.place}: the draw {draw} makes no valid config: {error}") from error
-    return changed
+
+    def __init__(self, space: Space, config: Config) -> None:
+        self._reals = {name for name, domain in space.domains.items() if isinstance(domain, Float)}
+        self._config = config
+        self._built: set[str] = set()
+        self._forms: set[str] = set()
+
+    def __call__(self, values: Mapping[str, Any]) -> Config:
+        """The config of a draw.
+
+        Raises:
+            ConfigError: it is none, or makes no sense.
+        """
+        changed = with_values(self._config, values)
+        built = repr({name: bool(value) if name in self._reals else value for name, value in values.items()})
+        form = repr({name: value if isinstance(value, str) else bool(value) for name, value in values.items()})
+        if built not in self._built:
+            check_combination(changed, derivatives=form not in self._forms)
+            self._built.add(built)
+            self._forms.add(form)
+        return changed
 
 
 def _check_metric(space: Space, config: Config) -> None:
@@ -147,7 +174,7 @@ def _check_metric(space: Space, config: Config) -> None:
         )
 
 
-def _text_of(domain: Domain) -> str:
+def text_of_domain(domain: Domain) -> str:
     """Such as `Float.LogUniform(0.01, 1.0)`."""
     ends = getattr(domain, "categories", None) or (getattr(domain, "lower", ""), getattr(domain, "upper", ""))
     how = str(domain.get_sampler())

@@ -5,7 +5,7 @@ import pytest
 from jobs.tune import load_space, space_names
 from metarec.build import build_learner
 from metarec.config import flatten, load_config
-from metarec.search.space import METRICS, check_sample, check_space
+from metarec.search.space import METRICS, DrawCheck, check_space
 from tests.worlds import make_schema
 
 
@@ -30,7 +30,7 @@ def test_draws_build_learners_and_differ(name):
     draws = [space.sample(7, number) for number in range(100, 104)]
     assert len({repr(draw) for draw in draws}) == len(draws)
     for draw in draws:
-        config = check_sample(space, load_config(), draw)
+        config = DrawCheck(space, load_config())(draw)
         assert list(build_learner(config, make_schema()).parameters())
         assert {name: value for name, value in flatten(config).items() if name in draw} == draw
 

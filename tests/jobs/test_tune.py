@@ -3,15 +3,18 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+import tune_spaces
 from jobs.tune import load_space
 from metarec import storage
 from metarec.config import load_config
+from metarec.errors import ConfigError
 from metarec.search.trials import Trials
 from metarec.train.checkpoint import KIND
 from metarec.train.journal import read_journal
@@ -148,6 +151,35 @@ def test_lists_longer_than_any_query_that_the_protocol_fixes_are_refused_before_
     assert last_line(refused.stderr).startswith("error: evaluate.k is 80, but no test user of synthetic has more than ")
     assert "Traceback" not in refused.stderr
     assert "plan:" not in refused.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("SPACE = {", "cannot be read: SyntaxError: '{' was never closed (mine.py, line 1)"),
+        ("SPACE = {'inner.lr': unknown}", "cannot be read: NameError: name 'unknown' is not defined"),
+        ("SPACE = {}; METRIC = 'mae'; NUM_TRIALS = 2", "has no MODE; a space has SPACE, METRIC, MODE, NUM_TRIALS"),
+        (
+            "SPACE = [('inner.lr', 0.1)]; METRIC = 'mae'; MODE = 'min'; NUM_TRIALS = 2",
+            "SPACE is [('inner.lr', 0.1)]; expected a table of settings, such as {'inner.lr': tune.loguniform(0.01, ",
+        ),
+        (
+            "SPACE = {1: 0.1}; METRIC = 'mae'; MODE = 'min'; NUM_TRIALS = 2",
+            "SPACE has 1, where a name such as inner.lr belongs",
+        ),
+        ("SPACE = {}; METRIC = ['mae']; MODE = 'min'; NUM_TRIALS = 2", "METRIC is ['mae']; expected a text, such as "),
+        ("SPACE = {}; METRIC = 'mae'; MODE = 'min'; NUM_TRIALS = '2'", "NUM_TRIALS is '2'; expected a whole number"),
+        ("SPACE = {}; METRIC = 'mae'; MODE = 'min'; NUM_TRIALS = 2.5", "NUM_TRIALS is 2.5; expected a whole number"),
+    ],
+)
+def test_a_module_that_is_no_space_is_refused_with_one_sentence(text, sentence, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(text)
+    monkeypatch.setattr(tune_spaces, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "tune_spaces.mine", raising=False)
+    with pytest.raises(ConfigError) as refused:
+        load_space("mine")
+    colon = "" if sentence.startswith(("cannot", "has")) else ":"
+    assert str(refused.value).startswith(f"tune_spaces/mine.py{colon} {sentence}")
 
 
 @pytest.mark.slow

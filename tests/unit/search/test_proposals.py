@@ -8,7 +8,7 @@ from ray import tune
 
 from metarec.config import load_config
 from metarec.errors import ConfigError
-from metarec.search.proposals import RandomProposals, proposals_of
+from metarec.search.proposals import RandomProposals, known_draws, proposals_of
 from metarec.search.space import Space
 from metarec.search.trials import Result, Trial
 
@@ -58,6 +58,24 @@ def test_optuna_chooses_among_lists_and_keeps_constants(optuna):
     drawn = [proposals.propose(number) for number in range(12)]
     assert {tuple(each["model.hidden"]) for each in drawn} == {(8,), (8, 8)}
     assert {each["inner.steps"] for each in drawn} == {2}
+
+
+def test_the_draws_that_are_known_beforehand_are_those_that_trials_get(optuna):
+    """Of Optuna the first ten, however trials end."""
+    proposals, known = proposals_of(OPTUNA, LINE, []), list(known_draws(OPTUNA, LINE, 40))
+    assert len(known) == 10
+    for number, values in enumerate(known):
+        assert proposals.propose(number) == values
+        proposals.learn(number, 1.0 / (1 + number))
+    assert list(known_draws(load_config(), LINE, 40)) == [LINE.sample(0, number) for number in range(40)]
+
+
+def test_what_optuna_cannot_draw_from_is_named(optuna):
+    with pytest.raises(ConfigError) as refused:
+        proposals_of(OPTUNA, Space("mine", {"inner.lr": tune.randn(1.0, 0.1)}, "mae", "min", 4), [])
+    assert str(refused.value).startswith(
+        "tune_spaces/mine.py: inner.lr is drawn from Float.Normal(-inf, inf), from which Optuna cannot draw ("
+    )
 
 
 def test_a_failed_trial_and_one_that_it_never_asked_for_do_not_disturb_optuna(optuna):

@@ -85,6 +85,30 @@ def test_a_population_goes_on_although_too_little_is_left_to_tell(home):
     assert [(trial.result.ending, trial.result.num_epochs) for trial in trials] == [("finished", 2)] * 2
 
 
+class Listed:
+    """Proposes what stands in a list."""
+
+    def __init__(self, *listed):
+        self._listed = listed
+
+    def propose(self, number):
+        return self._listed[number]
+
+    def learn(self, number, metric):
+        """Nothing."""
+
+
+@pytest.mark.parametrize("valid", [1, 0])
+def test_a_trial_that_makes_no_valid_config_fails_and_the_search_goes_on(home, monkeypatch, valid):
+    listed = [{"inner.lr": -1.0, "outer.lr": 0.01}, {"inner.lr": 0.3, "outer.lr": 0.01}][: 1 + valid]
+    monkeypatch.setattr("metarec.search.search.proposals_of", lambda *given: Listed(*listed))
+    search = search_of(home, f"valid-{valid}", RATES, 1 + valid)
+    for _ in range(2):  # once more: nothing is left to do
+        trials = run_search(search, watch=nobody, stop=threading.Event())
+        assert [trial.result.ending for trial in trials] == ["failed", "finished"][: 1 + valid]
+        assert trials[0].result.reason == "inner.lr is -1.0; use a number above 0"
+
+
 def test_what_tune_fails_with_is_said_in_one_line_by_our_own_error_where_there_is_one():
     broken = RuntimeError("Traceback (most recent call last):\n  File somewhere\nValueError: no such thing\n")
     assert str(_in_one_sentence(broken, "s")) == "search 's' failed: RuntimeError: ValueError: no such thing"

@@ -8,7 +8,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from metarec.config import load_config
-from metarec.errors import ClusterError
+from metarec.errors import ClusterError, ConfigError
 from metarec.search.searcher import RecordedSearch
 from metarec.search.trials import Result, Trials, trial_folder
 
@@ -31,13 +31,19 @@ def config(tmp_path):
     return load_config(None, ["run.name=s", f"output.root={tmp_path}", "train.max_failures=2"])
 
 
-def searcher_of(config, proposals, num_trials=3, stop=None):
+def refuse(values):
+    """Twos make no valid config."""
+    if values["outer.epochs"] == 2:
+        raise ConfigError("no twos")
+
+
+def searcher_of(config, proposals, num_trials=3, stop=None, check=lambda values: None):
     trials = Trials(f"{config.output.root}/runs/s/trials")
     return trials, RecordedSearch(
         config,
         trials,
         proposals=proposals,
-        check=lambda values: config,
+        check=check,
         num_trials=num_trials,
         stop=stop or threading.Event(),
     )
@@ -66,6 +72,19 @@ def test_a_trial_is_on_record_before_tune_knows_of_it(config):
     assert [(trial.number, trial.values, trial.result) for trial in trials.all()] == [(0, {"outer.epochs": 1}, None)]
     assert trials.number_of("a") == 0
     assert trial_folder(config, 0).read_state()["config"]["outer"]["epochs"] == 1
+
+
+def test_a_trial_that_makes_no_valid_config_has_failed_and_the_next_one_follows(config):
+    proposals = Counting()
+    trials, searcher = searcher_of(config, proposals, check=refuse)
+    assert [searcher.suggest(name) for name in "abc"] == [
+        {"values": {"outer.epochs": 1}},
+        {"values": {"outer.epochs": 3}},
+        Searcher.FINISHED,
+    ]
+    assert trials.read(1).result == Result("failed", None, 0, 0.0, "no twos")
+    assert proposals.learned == {1: None}
+    assert not trial_folder(config, 1).read_state()
 
 
 def test_after_the_last_trial_there_is_nothing_more(config):

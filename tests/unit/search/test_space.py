@@ -5,7 +5,9 @@ from ray import tune
 
 from metarec.config import load_config
 from metarec.errors import ConfigError
-from metarec.search.space import Space, check_space
+from metarec.search import space as space_module
+from metarec.search.proposals import known_draws
+from metarec.search.space import DrawCheck, Space, check_space
 
 RATES = {"inner.lr": tune.loguniform(0.01, 1.0), "outer.lr": tune.loguniform(0.001, 0.1)}
 
@@ -71,6 +73,16 @@ def space_of(settings=RATES, metric="mae", mode="min"):
             (),
             "tune_spaces/mine.py: the draw ",
         ),
+        (
+            space_of({"inner.lr": tune.choice([])}),
+            (),
+            "tune_spaces/mine.py: inner.lr is a choice of nothing; give tune.choice one value or more",
+        ),
+        (
+            space_of({"inner.steps": tune.randint(3, 3)}),
+            (),
+            "tune_spaces/mine.py: inner.steps cannot be drawn from Integer.Uniform(3, 3): ",
+        ),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_refused_with_one_sentence(space, overrides, sentence):
@@ -83,6 +95,36 @@ def test_one_bad_end_of_a_domain_is_found_whatever_is_drawn():
     """Of a million whole numbers one is none: a draw would hardly meet it, its end is tried."""
     with pytest.raises(ConfigError, match=r"the draw inner\.steps = 0 makes no valid config: inner\.steps is 0"):
         check_space(space_of({"inner.steps": tune.randint(0, 1_000_000)}), load_config())
+
+
+CROSSED = {
+    "algorithm.name": tune.choice(["maml", "ridge"]),
+    "outer.loss": tune.choice(["absolute", "cross_entropy"]),
+    "inner.loss": tune.choice(["squared", "cross_entropy"]),
+}
+
+
+def test_of_the_draws_that_are_known_beforehand_none_may_make_an_invalid_config():
+    """Whether one does depends on the seed; a search that was let through would have met it after hours."""
+    space, refused = space_of(CROSSED), set()
+    for seed in range(12):
+        config = load_config(None, [f"run.seed={seed}"])
+        try:
+            check_space(space, config, known_draws(config, space, 3))
+        except ConfigError:
+            refused.add(seed)
+        else:
+            check = DrawCheck(space, config)
+            assert [check(space.sample(seed, number)) for number in range(3)]
+    assert refused
+
+
+def test_of_hundreds_of_draws_each_combination_is_built_once_and_its_derivatives_are_tried_once(monkeypatch):
+    built = []
+    monkeypatch.setattr(space_module, "check_combination", lambda config, derivatives: built.append(derivatives))
+    space = space_of(RATES | {"inner.steps": tune.choice([1, 2, 3]), "model.name": tune.choice(["melu", "mlp"])})
+    check_space(space, load_config(), known_draws(load_config(), space, 300))
+    assert (len(built), sum(built)) == (6, 2)
 
 
 def test_a_draw_is_a_function_of_seed_and_number():
