@@ -13,6 +13,7 @@ from types import FrameType
 
 from metarec.config import Config, load_config
 from metarec.errors import ClusterError, MetarecError
+from metarec.train.run import run_folder
 
 _STARTED = time.monotonic()
 INTERRUPTED = 130
@@ -86,7 +87,7 @@ def quieten() -> None:
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }.items():
         os.environ.setdefault(name, value)
-    if "RAY_ADDRESS" not in os.environ:
+    if not joins_cluster():
         os.environ.setdefault(
             "RAY_AUTH_MODE", "disabled"
         )  # a Ray of this process's own; a token in HOME would outlive it
@@ -94,12 +95,46 @@ def quieten() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
+def joins_cluster() -> bool:
+    """Whether `RAY_ADDRESS` names a cluster; without one a job starts a Ray of its own."""
+    return os.environ.get("RAY_ADDRESS", "local") != "local"
+
+
+@contextlib.contextmanager
+def room_for(config: Config, check: Callable[[Config], None]) -> Iterator[bool]:
+    """Before anything is opened or written, refuse a run that the machines cannot give what it asks for.
+
+    A cluster is asked, and stays connected for the length of the block; a Ray of this process's own is not started for
+    it, since what it would have is known. A run that is finished asks for nothing.
+
+    Args:
+        config: of the run.
+        check: raises a `ClusterError`.
+
+    Yields:
+        Whether anything of the run is left to do.
+    """
+    due = run_folder(config).read_state().get("summary") is None
+    with contextlib.ExitStack() as stack:
+        if due:
+            if joins_cluster():
+                stack.enter_context(ray_session())
+            check(config)
+        yield due
+
+
 @contextlib.contextmanager
 def ray_session() -> Iterator[None]:
-    """Ray for the length of a job: the cluster that `RAY_ADDRESS` names, or one of this process's own."""
+    """Ray for the length of a job: the cluster that `RAY_ADDRESS` names, or one of this process's own.
+
+    Within another session it is that one.
+    """
     import ray
     import ray.data
 
+    if ray.is_initialized():
+        yield
+        return
     for library in ("ray", "ray.data", "ray.train"):  # after the import, which sets levels of its own
         logging.getLogger(library).setLevel(logging.ERROR)
     address = os.environ.get("RAY_ADDRESS", "local")

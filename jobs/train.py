@@ -44,14 +44,24 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
 def train_or_show(config: Config) -> None:
     """`run`, for one seed or for each of several."""
     config = with_values(config, {"run.name": name_run(config)})
-    folder = open_run(config)
-    with locked(folder):
-        finished = folder.read_state().get("summary")
-        if finished is None:
-            finished = work_on_seeds(config, folder, train_or_show) if config.run.seeds else work(config, folder)
-        else:
-            say(f"run {config.run.name} is finished; this is its result, from {folder.uri}")
-        print(finished, flush=True)
+    with command.room_for(config, check_room):
+        folder = open_run(config)
+        with locked(folder):
+            finished = folder.read_state().get("summary")
+            if finished is None:
+                finished = work_on_seeds(config, folder, train_or_show) if config.run.seeds else work(config, folder)
+            else:
+                say(f"run {config.run.name} is finished; this is its result, from {folder.uri}")
+            print(finished, flush=True)
+
+
+def check_room(config: Config) -> None:
+    """Refuse, with the sum, a run that the machines have no room for."""
+    from metarec.train.room import check_free_to_train, check_resources
+
+    cpus = check_resources(config)
+    if command.joins_cluster():
+        check_free_to_train(config, cpus)
 
 
 def work(config: Config, folder: RunFolder) -> str:
@@ -69,11 +79,10 @@ def work(config: Config, folder: RunFolder) -> str:
     with command.ray_session():
         from metarec.data.prepare import prepare
         from metarec.train.preflight import check_shared
-        from metarec.train.room import check_free_to_train, check_resources
+        from metarec.train.room import check_resources
         from metarec.train.worker import checkpoints_of
 
         cpus = check_resources(config)
-        check_free_to_train(config, cpus)
         check_shared(config.output.uri)
         dataset = prepare(config, progress=say)
         require_lists(config, dataset)

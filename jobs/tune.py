@@ -44,6 +44,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(config: Config, arguments: argparse.Namespace) -> None:
     """Search, or go on, or print the result of a search that is finished."""
+    require_space(arguments.space)
+    config = with_values(config, {"run.name": name_run(config)})
+    with command.room_for(config, check_room) as due:
+        space, num_trials = checked_space(config, arguments)
+        if due and config.search.algorithm == "population":
+            check_room(config, side_by_side=num_trials)
+        folder = open_run(config)
+        with locked(folder):
+            _require_same_search(folder, space, num_trials)
+            finished = folder.read_state().get("summary")
+            if finished is None:
+                finished = work(config, folder, space, num_trials)
+            else:
+                say(f"search {config.run.name} is finished; this is its result, from {folder.uri}")
+            print(finished, flush=True)
+
+
+def check_room(config: Config, *, side_by_side: int = 1) -> None:
+    """Refuse, with the sum, a search of which the machines have no room for so many trials together."""
+    from metarec.search.room import check_free_to_search, check_side_by_side, trials_at_once
+
+    at_once = trials_at_once(config)
+    if config.search.algorithm == "population":
+        check_side_by_side(side_by_side, at_once)
+    if command.joins_cluster():
+        check_free_to_search(config, side_by_side)
+
+
+def checked_space(config: Config, arguments: argparse.Namespace) -> tuple["Space", int]:
+    """The space and the number of trials that are asked for.
+
+    Raises:
+        ConfigError: they make no search with this config.
+    """
     from metarec.evaluate.requirements import require_judgeable
     from metarec.search.population import check_population
     from metarec.search.proposals import known_draws
@@ -58,21 +92,18 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     check_space(space, config, known_draws(config, space, num_trials))
     if config.search.algorithm == "population":
         check_population(config, space, num_trials)
-    config = with_values(config, {"run.name": name_run(config)})
-    folder = open_run(config)
-    with locked(folder):
-        _require_same_search(folder, space, num_trials)
-        finished = folder.read_state().get("summary")
-        if finished is None:
-            finished = work(config, folder, space, num_trials)
-        else:
-            say(f"search {config.run.name} is finished; this is its result, from {folder.uri}")
-        print(finished, flush=True)
+    return space, num_trials
 
 
 def space_names() -> list[str]:
     """The spaces there are."""
     return sorted(module.name for module in pkgutil.iter_modules(tune_spaces.__path__))
+
+
+def require_space(name: str) -> None:
+    """Refuse a name that no space has."""
+    if name not in space_names():
+        raise ConfigError(f"--space is {name!r}; there are {', '.join(space_names())} in tune_spaces")
 
 
 def load_space(name: str) -> "Space":
@@ -82,8 +113,7 @@ def load_space(name: str) -> "Space":
         ConfigError: there is none of that name, it cannot be read, or one of its four names is missing or not what it
             should be.
     """
-    if name not in space_names():
-        raise ConfigError(f"--space is {name!r}; there are {', '.join(space_names())} in tune_spaces")
+    require_space(name)
     try:
         module = importlib.import_module(f"tune_spaces.{name}")
     except Exception as error:  # whatever a file can be wrong in
@@ -139,14 +169,11 @@ def work(config: Config, folder: RunFolder, space: "Space", num_trials: int) -> 
     store = open_store(config)
     with command.ray_session():
         from metarec.data.prepare import prepare
-        from metarec.search.population import check_side_by_side
         from metarec.search.room import trials_at_once
         from metarec.search.search import Search
         from metarec.train.preflight import check_shared
 
         at_once = trials_at_once(config)
-        if config.search.algorithm == "population":
-            check_side_by_side(num_trials, at_once)
         check_shared(config.output.uri)
         dataset = prepare(config, progress=say)
         require_lists(config, dataset)

@@ -12,10 +12,8 @@ import pyarrow as pa
 import ray.data
 
 import metarec.errors
+from metarec.data.cpus import CPUS_PER_TASK
 from metarec.errors import MetarecError
-
-CPUS_PER_TASK = 1
-"""Of each Ray Data task: what a part takes of memory is taken once a core."""
 
 
 def run_step(step: Callable[..., dict[str, Any]], arguments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

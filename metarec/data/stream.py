@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Int64
 
 from metarec.config import TaskConfig
+from metarec.data.cpus import CPUS_PER_READER
 from metarec.data.dataset import Part, read_part
 from metarec.data.histories import Histories, concatenate
 from metarec.data.negatives import Negatives
@@ -30,8 +31,6 @@ STEPS_PER_BLOCK = 16
 RAY_DATA_THREADS = ("iter_threaded", "StreamingExecutor", "ray-data")
 """How the names of the threads start that ask Ray for something for a stream, in the process that reads it."""
 SECONDS_TO_END = 10.0
-CPUS_PER_READER = 0.25
-"""Of each Ray Data task that builds batches; small, so that a reader finds room beside the training workers."""
 
 
 @dataclass(frozen=True)

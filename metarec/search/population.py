@@ -15,7 +15,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.search.sample import Categorical
 
 from metarec.config import Config, with_values
-from metarec.errors import ClusterError, ConfigError
+from metarec.errors import ConfigError
 from metarec.search.reports import EPOCH
 from metarec.search.space import Space
 from metarec.search.trials import METRIC
@@ -61,23 +61,6 @@ def check_population(config: Config, space: Space, num_trials: int) -> None:
                 f"search.algorithm is 'population' and {space.place} draws {name}, which acts on new weights alone, so "
                 f"that a change of it would silently do nothing; draw from {', '.join(live)}, or use random or optuna"
             )
-
-
-def check_side_by_side(num_trials: int, at_once: int) -> None:
-    """Refuse a population whose trials have nobody to compare with while they train.
-
-    Args:
-        num_trials: how many there are.
-        at_once: for how many the cluster has room.
-
-    Raises:
-        ClusterError: there is not room for all.
-    """
-    if num_trials > at_once:
-        raise ClusterError(
-            f"a population of {num_trials} trains side by side, and the cluster has room for {at_once} such trials; "
-            "lower --trials or train.cpus_per_worker, raise search.max_at_once where it is set, or add nodes"
-        )
 
 
 def live_settings(config: Config) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from metarec.config import Config, with_values
 from metarec.errors import StorageError
 from metarec.evaluate.metric import metric_named
 from metarec.train.journal import JournalLine
-from metarec.train.run import RunFolder
+from metarec.train.run import RunFolder, run_folder
 
 METRIC = "validation.metric"
 
@@ -145,7 +145,7 @@ def trial_config(config: Config, number: int, values: Mapping[str, Any]) -> Conf
 
 def trial_folder(config: Config, number: int) -> RunFolder:
     """The run folder of a trial of a search."""
-    return RunFolder(storage.join(config.output.uri, "runs", trial_config(config, number, {}).run.name))
+    return run_folder(trial_config(config, number, {}))
 
 
 def standing(lines: Sequence[JournalLine], primary: str, ending: Ending, reason: str = "") -> Result:

@@ -1,13 +1,16 @@
-"""Room for a run on the cluster: the sum of what it needs, whether others hold it, and what happens when it is lost."""
+"""Room for a run on the cluster: the sum of what it needs, whether others hold it, and what happens when it is lost.
+
+It loads little, for an impossible request is refused before anything else.
+"""
 
 import time
 from collections.abc import Callable
 
 import ray
+from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 
 from metarec.config import Config
-from metarec.data.parallel import CPUS_PER_TASK
-from metarec.data.stream import CPUS_PER_READER
+from metarec.data.cpus import CPUS_PER_READER, CPUS_PER_TASK
 from metarec.errors import ClusterError
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -15,21 +18,34 @@ SECONDS_TO_GET_FREE = 10.0
 """What a job reserved is counted as free only a moment after it ended."""
 
 
+def nodes() -> list[dict[str, float]]:
+    """What each node has: of the cluster that Ray is connected to, else of the Ray that a job would start here."""
+    if ray.is_initialized():
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()]
+
+
+def total(kind: str) -> float:
+    """What all nodes have together of `CPU` or `GPU`."""
+    return sum(node.get(kind, 0.0) for node in nodes())
+
+
 def check_resources(config: Config) -> float:
     """Refuse at once what the cluster cannot give, and say how many CPUs each worker will reserve.
+
+    Before Ray is started it goes by what a Ray of this process's own would have.
 
     Raises:
         ClusterError: too few CPUs or GPUs; the sum is spelt out.
     """
     if config.train.num_workers == 0:
         return 0.0
-    have = ray.cluster_resources()
-    if config.train.use_gpu and have.get("GPU", 0) < config.train.num_workers:
+    if config.train.use_gpu and total("GPU") < config.train.num_workers:
         raise ClusterError(
             f"train.use_gpu asks for {config.train.num_workers} GPUs, one a worker, but the cluster has "
-            f"{have.get('GPU', 0):g}; lower train.num_workers or set train.use_gpu = false"
+            f"{total('GPU'):g}; lower train.num_workers or set train.use_gpu = false"
         )
-    return cpus_per_worker(config, have.get("CPU", 0))
+    return cpus_per_worker(config, total("CPU"))
 
 
 def cpus_per_worker(config: Config, cluster_cpus: float) -> float:
@@ -77,7 +93,7 @@ def check_free_to_train(config: Config, each: float) -> None:
         ClusterError: other jobs hold too many CPUs; the sum is spelt out.
     """
     if each:
-        _check_free(needed_cpus(config, each), spell_out(config, each), "train.num_workers or train.cpus_per_worker")
+        check_free(needed_cpus(config, each), spell_out(config, each), "train.num_workers or train.cpus_per_worker")
     check_free_to_prepare()
 
 
@@ -87,10 +103,20 @@ def check_free_to_prepare() -> None:
     Raises:
         ClusterError: other jobs hold all CPUs.
     """
-    _check_free(float(CPUS_PER_TASK), f"preparing ratings takes {CPUS_PER_TASK:g} CPU", "what they reserve")
+    check_free(float(CPUS_PER_TASK), f"preparing ratings takes {CPUS_PER_TASK:g} CPU", "what they reserve")
 
 
-def _check_free(needed: float, what: str, to_lower: str) -> None:
+def check_free(needed: float, what: str, to_lower: str) -> None:
+    """Refuse what others on the same cluster leave no room for; what ended a moment ago is waited for.
+
+    Args:
+        needed: CPUs.
+        what: needs them, as a sum.
+        to_lower: what could be lowered instead.
+
+    Raises:
+        ClusterError: other jobs hold too many.
+    """
     deadline = time.monotonic() + SECONDS_TO_GET_FREE
     while (free := ray.available_resources().get("CPU", 0.0)) < needed:
         if time.monotonic() > deadline:

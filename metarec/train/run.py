@@ -111,6 +111,11 @@ class RunFolder:
         storage.write_bytes(self.state, json.dumps(document, indent=1).encode())
 
 
+def run_folder(config: Config) -> RunFolder:
+    """The folder of the run that a config names, whether it is there or not."""
+    return RunFolder(storage.join(config.output.uri, "runs", config.run.name))
+
+
 def open_run(config: Config) -> RunFolder:
     """The folder of the run that a config names, new or to go on with.
 
@@ -120,7 +125,7 @@ def open_run(config: Config) -> RunFolder:
     Raises:
         ConfigError: the name stands for a run with another config; the keys that differ are named.
     """
-    folder = RunFolder(storage.join(config.output.uri, "runs", config.run.name))
+    folder = run_folder(config)
     state = folder.read_state()
     if not state:
         folder.update_state(config=config_to_dict(config), status="new")

@@ -133,7 +133,6 @@ def test_an_evaluation_refuses_lists_longer_than_a_task_can_fill(finished):
         ("algorithm.adapt=decoder.*", "algorithm.adapt: 'decoder.*' selects no parameter; there are network"),
         ("inner.rl=1", "unknown setting 'inner.rl'; did you mean 'inner.lr'?"),
         ("evaluate.k=11", "evaluate.k is 11, but a task has 10 query rows to rank (task.num_query); use 10 or less"),
-        ("train.num_workers=64", "train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the"),
     ],
 )
 def test_bad_settings_end_with_one_sentence(setting, sentence, tmp_path):
@@ -152,6 +151,15 @@ def test_lists_longer_than_any_test_task_can_fill_are_refused_before_training(ca
     assert last_line(refused.stderr).startswith("error: evaluate.k is 41, but no test user of synthetic has more than ")
     assert "Traceback" not in refused.stderr
     assert "plan:" not in refused.stdout
+
+
+def test_more_workers_than_the_machine_has_room_for_are_refused_with_the_sum_and_nothing_is_left_behind(tmp_path):
+    refused = run_job("train", "--set", *SMALL, "train.num_workers=64", root=tmp_path)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr).startswith(
+        "error: train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the cluster has "
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_output_root_that_cannot_be_written_ends_with_one_sentence(tmp_path):

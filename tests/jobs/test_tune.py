@@ -21,6 +21,7 @@ from metarec.train.journal import read_journal
 from tests.jobs.command_line import SMALL, last_line, run_job, start_job
 
 IN_PROCESS = (*SMALL, "train.num_workers=0", "search.grace_epochs=1")
+ALONE = ("train.num_workers=0",)
 POPULATION = (
     *IN_PROCESS,
     "outer.epochs=120",
@@ -134,6 +135,14 @@ def test_the_same_search_again_prints_its_result_and_trains_nothing(searched):
             "error: search.algorithm is 'population' and tune_spaces/rates.py draws inner.lr, which acts on new "
             "weights alone, so that a change of it would silently do nothing; draw from outer.lr, ",
         ),
+        (
+            ("--space", "rates", "--set", "train.num_workers=64"),
+            "error: train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the cluster has ",
+        ),
+        (
+            ("--space", "while_training", "--trials", "999", "--set", "search.algorithm=population", *ALONE),
+            "error: a population of 999 trains side by side, and the cluster has room for ",
+        ),
     ],
 )
 def test_a_search_that_makes_no_sense_ends_with_one_sentence_before_any_work(arguments, sentence, tmp_path):
@@ -180,15 +189,6 @@ def test_a_module_that_is_no_space_is_refused_with_one_sentence(text, sentence, 
         load_space("mine")
     colon = "" if sentence.startswith(("cannot", "has")) else ":"
     assert str(refused.value).startswith(f"tune_spaces/mine.py{colon} {sentence}")
-
-
-@pytest.mark.slow
-def test_more_workers_than_the_cluster_has_room_for_are_refused_with_the_sum(tmp_path):
-    refused = run_job("tune", "--space", "rates", "--set", *SMALL, "train.num_workers=64", root=tmp_path)
-    assert refused.returncode == 1
-    assert last_line(refused.stderr).startswith(
-        "error: train.num_workers = 64 x 0.5 CPUs + 64 x 0.25 for Ray Data = 48 CPUs, but the cluster has "
-    )
 
 
 @pytest.mark.slow

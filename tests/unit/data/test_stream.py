@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from metarec.config import TaskConfig
+from metarec.data.cpus import CPUS_PER_READER
 from metarec.data.dataset import Part
 from metarec.data.histories import task_schema
 from metarec.data.negatives import NO_NEGATIVES, Negatives
 from metarec.data.parquet import write_parquet
 from metarec.data.schedule import Schedule
 from metarec.data.stream import (
-    CPUS_PER_READER,
     RAY_DATA_THREADS,
     BatchBuilder,
     SupportSizes,

@@ -4,8 +4,8 @@ import pytest
 from ray import tune
 
 from metarec.config import load_config
-from metarec.errors import ClusterError, ConfigError
-from metarec.search.population import check_population, check_side_by_side, live_settings, within
+from metarec.errors import ConfigError
+from metarec.search.population import check_population, live_settings, within
 from metarec.search.space import Space
 
 OUTER = Space("outer", {"outer.lr": tune.loguniform(0.001, 0.1)}, "mae", "min", 4)
@@ -38,14 +38,6 @@ def test_a_rate_that_is_only_where_learned_rates_start_is_refused_and_one_that_s
 def test_which_algorithms_read_the_inner_rate_at_each_start(algorithm, learned, live):
     config = load_config(None, [f"algorithm.name={algorithm}", f"inner.learned={str(learned).lower()}"])
     assert ("inner.lr" in live_settings(config)) == live
-
-
-def test_a_population_that_does_not_train_side_by_side_is_refused():
-    with pytest.raises(
-        ClusterError, match="a population of 4 trains side by side, and the cluster has room for 2 such"
-    ):
-        check_side_by_side(4, 2)
-    check_side_by_side(2, 2)
 
 
 def test_a_population_of_one_is_refused():

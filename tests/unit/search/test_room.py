@@ -3,10 +3,17 @@
 import time
 
 import pytest
+import ray
 
 from metarec.config import load_config
 from metarec.errors import ClusterError
-from metarec.search.room import bundles_of, count_fitting, trials_at_once
+from metarec.search.room import (
+    bundles_of,
+    check_free_to_search,
+    check_side_by_side,
+    count_fitting,
+    trials_at_once,
+)
 
 
 def test_four_cpus_take_as_many_trials_as_drivers_workers_and_readers_leave_room_for():
@@ -44,6 +51,30 @@ def test_workers_make_room_for_the_driver_where_one_cpu_each_would_leave_none(ra
     """3 x 1.25 + 0.1 CPUs fit into 4; with 1.25 given to each of two, 2 x 1.5 + 0.1 do."""
     assert [bundle["CPU"] for bundle in bundles_of(load_config(None, ["train.num_workers=3"]))][:2] == [0.1, 1.0]
     assert trials_at_once(load_config(None, ["train.num_workers=2", "train.cpus_per_worker=1.25"])) == 1
+
+
+def test_a_population_that_does_not_train_side_by_side_is_refused():
+    with pytest.raises(
+        ClusterError, match="a population of 4 trains side by side, and the cluster has room for 2 such"
+    ):
+        check_side_by_side(4, 2)
+    check_side_by_side(2, 2)
+
+
+def test_what_others_leave_must_do_for_one_trial_and_of_a_population_for_all(ray_cluster, monkeypatch):
+    monkeypatch.setattr("metarec.train.room.SECONDS_TO_GET_FREE", 0.0)
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 2.5})
+    config = load_config(None, ["train.num_workers=0"])
+    check_free_to_search(config, 2)
+    with pytest.raises(ClusterError) as refused:
+        check_free_to_search(config, 3)
+    assert str(refused.value) == (
+        "a trial needs 0.75 for the trial + 0.25 for Ray Data = 1 CPUs, 3 side by side 3, but other jobs hold 1.5 of "
+        "the cluster's 4 CPUs and leave 2.5; wait for them, lower train.num_workers or train.cpus_per_worker, or add "
+        "nodes"
+    )
+    with pytest.raises(ClusterError, match=r"2 x 1 for workers \+ 2 x 0.25 for Ray Data = 2.6 CPUs, but other jobs"):
+        check_free_to_search(load_config(None, ["train.num_workers=2"]), 1)
 
 
 def test_an_impossible_request_is_refused_at_once_with_the_sum(ray_cluster):

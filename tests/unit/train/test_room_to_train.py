@@ -1,5 +1,8 @@
 """Room on a cluster of which the numbers are given: the sums, who is refused, and what is said when a node is lost."""
 
+import subprocess
+import sys
+
 import pytest
 import ray
 
@@ -45,6 +48,16 @@ def test_a_run_in_the_job_s_own_process_needs_room_to_prepare_alone(cpus, config
     cpus["free"] = 0.5
     with pytest.raises(ClusterError, match=r"preparing ratings takes 1 CPU, but other jobs hold 3.5 of .* leave 0.5"):
         room.check_free_to_train(config, 0.0)
+
+
+@pytest.mark.slow
+def test_what_a_ray_of_one_s_own_will_have_is_known_before_it_is_started():
+    code = (
+        "import ray; from metarec.train.room import total; before = total('CPU'), total('GPU'); "
+        "ray.init('local', include_dashboard=False); print(before == (total('CPU'), total('GPU')), before[0] > 0)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split()[-2:] == ["True", "True"]
 
 
 def test_the_loss_of_a_node_and_its_return_are_said_once(cpus, config):
