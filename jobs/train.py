@@ -136,7 +136,7 @@ def train(config: Config, dataset: "Dataset", folder: RunFolder) -> None:
         say(f"going on from the checkpoint of step {start:,} of {schedule.num_steps:,}")
     with command.stop_on_signal() as stop:
         watch = watcher(config, schedule, folder)
-        outcome = launch(config, dataset, folder, watch=watch, stop=stop, say=say)
+        outcome = launch(config, dataset, folder, watch=watch, stop=stop, say=say, shown=command.joins_cluster())
     for warning in outcome["warnings"]:
         if warning not in skipped:
             say(f"warning: {warning}")

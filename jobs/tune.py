@@ -194,7 +194,7 @@ def run_trials(search: "Search", tracking: SearchTracking) -> list["Trial"]:
     if num_ended:
         say(f"going on: {num_ended} of {search.num_trials} trials have ended")
     with command.stop_on_signal() as stop:
-        trials = run_search(search, watch=tracking, stop=stop)
+        trials = run_search(search, watch=tracking, stop=stop, shown=command.joins_cluster())
     num_ended = sum(trial.result is not None for trial in trials)
     if num_ended < search.num_trials:
         raise command.Interrupted(

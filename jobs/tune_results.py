@@ -103,4 +103,5 @@ def places_to_look(search: "Search", store: "Store") -> list[str]:
     ]
     if importlib.util.find_spec("tensorboard"):
         lines.append(f"  tensorboard --logdir {storage.join(search.folder.uri, 'tune')}")
-    return [*lines, f"  http://{dashboard}  (Ray: jobs, and the Train run of each trial)"] if dashboard else lines
+    runs = ", and the Train run of each trial" if search.config.train.num_workers else ""
+    return [*lines, f"  http://{dashboard}  (Ray: jobs{runs})"] if dashboard else lines

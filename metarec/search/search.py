@@ -54,13 +54,14 @@ class Search:
         return Trials(storage.join(self.folder.uri, "trials"))
 
 
-def run_search(search: Search, *, watch: Watch, stop: threading.Event) -> list[Trial]:
+def run_search(search: Search, *, watch: Watch, stop: threading.Event, shown: bool = False) -> list[Trial]:
     """Run the trials that have not ended, until all have, or until `stop` is set and they have saved where they are.
 
     Args:
         search: what to do.
         watch: called now and then in the calling thread.
         stop: set it to ask running trials to save and return.
+        shown: whether the runs of trials on Ray Train are to be seen on the dashboard of the cluster.
 
     Returns:
         All trials that were suggested.
@@ -84,17 +85,18 @@ def run_search(search: Search, *, watch: Watch, stop: threading.Event) -> list[T
         stop=stop,
     )
     if searcher.num_due:
-        _run(_tuner(search, searcher, _scheduler(search, known)), search, searcher, watch)
+        _run(_tuner(search, searcher, _scheduler(search, known), shown), search, searcher, watch)
     watch(last=True)
     return search.trials.all()
 
 
-def _tuner(search: Search, searcher: RecordedSearch, scheduler: TrialScheduler) -> tune.Tuner:
+def _tuner(search: Search, searcher: RecordedSearch, scheduler: TrialScheduler, shown: bool) -> tune.Tuner:
     config = search.config
     driver, first, *_ = bundles_of(config)
     if config.train.num_workers:
         config = with_values(config, {"train.cpus_per_worker": first["CPU"]})
-    plan = {"config": config_to_dict(config), "dataset": search.dataset.uri, "trials": search.trials.uri}
+    places = {"dataset": search.dataset.uri, "trials": search.trials.uri}
+    plan = {"config": config_to_dict(config), **places, "shown": shown}
     # Ray Train and Ray Data reserve what is theirs, outside of what the trial holds.
     trainable = tune.with_resources(tune.with_parameters(run_trial, plan=plan), dict(driver))
     return tune.Tuner(

@@ -36,7 +36,7 @@ def run_trial(suggestion: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
 
     Args:
         suggestion: `values`, from the searcher, or changed by a population.
-        plan: of all trials: `config` as nested tables, `dataset` and `trials` as URIs.
+        plan: of all trials: `config` as nested tables, `dataset` and `trials` as URIs, `shown` as `launch` takes it.
     """
     try:
         base, trials, dataset = config_from_dict(plan["config"]), Trials(plan["trials"]), open_dataset(plan["dataset"])
@@ -44,7 +44,7 @@ def run_trial(suggestion: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
         folder = trial_folder(base, number)
         with locked_in_time(folder):
             try:
-                _train(base, trials, dataset, number, suggestion["values"])
+                _train(base, trials, dataset, number, suggestion["values"], shown=plan["shown"])
             except (ConfigError, DivergedError) as error:
                 lines = read_journal(folder.journal)
                 trials.end(number, standing(lines, base.evaluate.primary, "failed", str(error)))
@@ -52,7 +52,9 @@ def run_trial(suggestion: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
         tell_fault(error)
 
 
-def _train(base: Config, trials: Trials, dataset: Dataset, number: int, values: Mapping[str, Any]) -> None:
+def _train(
+    base: Config, trials: Trials, dataset: Dataset, number: int, values: Mapping[str, Any], *, shown: bool
+) -> None:
     config, folder = trial_config(base, number, values), trial_folder(base, number)
     ended = trials.has_ended(number)
     if base.search.algorithm == "population":
@@ -62,7 +64,7 @@ def _train(base: Config, trials: Trials, dataset: Dataset, number: int, values: 
     else:
         reports = EpochReports(config, dataset, folder)
     if not ended:
-        outcome = launch(config, dataset, folder, watch=reports, stop=threading.Event())
+        outcome = launch(config, dataset, folder, watch=reports, stop=threading.Event(), shown=shown)
         if outcome["stopped"]:
             return
         trials.end(number, finished_result(config, folder))

@@ -41,6 +41,7 @@ def launch(
     watch: Watch,
     stop: threading.Event,
     say: Callable[[str], None] = lambda line: None,
+    shown: bool = False,
 ) -> dict[str, Any]:
     """Train until the schedule is done, or until `stop` is set; a stopped run has saved where it stands.
 
@@ -51,6 +52,7 @@ def launch(
         watch: called in the calling thread.
         stop: set it to ask the workers to save and return.
         say: takes a line for a person, when the cluster loses what the run needs and when it has it again.
+        shown: whether the run is to be seen on the dashboard of the cluster; a Ray of the job's own has none.
 
     Returns:
         What `run_worker` returns.
@@ -67,7 +69,7 @@ def launch(
 
     def work() -> None:
         try:
-            outcome["value"] = run_worker(settings) if each == 0 else _fit(config, settings, folder, each)
+            outcome["value"] = run_worker(settings) if each == 0 else _fit(config, settings, each, shown)
         except BaseException as error:  # handed to the calling thread, which raises it
             outcome["error"] = error
 
@@ -86,12 +88,11 @@ def launch(
     return dict(outcome["value"])
 
 
-def _fit(config: Config, settings: dict[str, Any], folder: RunFolder, cpus: float) -> dict[str, Any]:
-    shown = "1" if "RAY_ADDRESS" in os.environ else "0"  # on the dashboard of a cluster; a Ray of our own has none
+def _fit(config: Config, settings: dict[str, Any], cpus: float, shown: bool) -> dict[str, Any]:
     starts = math.ceil(60 * config.train.max_wait_minutes / SECONDS_A_START)
     with environment(
         RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=CONTROLLER_POLL_SECONDS,
-        RAY_TRAIN_ENABLE_STATE_TRACKING=shown,
+        RAY_TRAIN_ENABLE_STATE_TRACKING="1" if shown else "0",
         RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S=str(SECONDS_A_START),
     ):
         trainer = TorchTrainer(

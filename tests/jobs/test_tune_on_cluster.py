@@ -1,6 +1,7 @@
 """A search on a cluster that others use too: refused where they leave no room, shown on the dashboard, and stopped."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -83,3 +84,15 @@ def test_what_other_jobs_hold_is_refused_with_the_sum_and_nothing_is_left_behind
         "them, lower train.num_workers or train.cpus_per_worker, or add nodes"
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_the_train_run_of_each_trial_is_on_the_dashboard(dashboard, tmp_path):
+    done = run_job(
+        "tune", "--space", "rates", "--trials", "2", "--set", "run.name=shown", *SMALL, "train.num_workers=1",
+        root=tmp_path, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith(f"{dashboard}  (Ray: jobs, and the Train run of each trial)")
+    with urllib.request.urlopen(f"{dashboard}/api/train/v2/runs/v1", timeout=20) as answer:
+        runs = json.load(answer)["train_runs"]
+    assert sorted(run["name"] for run in runs) == ["shown.000", "shown.001"]
