@@ -139,12 +139,14 @@ def ray_session() -> Iterator[None]:
         logging.getLogger(library).setLevel(logging.ERROR)
     address = os.environ.get("RAY_ADDRESS", "local")
     own = {"include_dashboard": False} if address == "local" else {}  # it costs seconds and ends with the job
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"cannot reach Ray at {address}: {error}; set RAY_ADDRESS to a running cluster or unset it"
         ) from error
+    signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process without a word
     try:
         yield
     finally:

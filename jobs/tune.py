@@ -10,7 +10,7 @@ import argparse
 import importlib
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tune_spaces
@@ -19,13 +19,14 @@ from jobs.command import say
 from jobs.tune_results import conclude
 from jobs.tune_tracking import SearchTracking
 from metarec.config import Config, with_values
-from metarec.errors import ConfigError
+from metarec.errors import ConfigError, MetarecError, TrackingError
 from metarec.train.run import RunFolder, locked, name_run, open_run
 
 if TYPE_CHECKING:
     from metarec.search.search import Search
     from metarec.search.space import Space
     from metarec.search.trials import Trial
+    from metarec.tracking import Store
 
 PARTS: dict[str, tuple[type, str]] = {
     "SPACE": (Mapping, "a table of settings, such as {'inner.lr': tune.loguniform(0.01, 1.0)}"),
@@ -181,7 +182,7 @@ def work(config: Config, folder: RunFolder, space: "Space", num_trials: int) -> 
         say(f"plan: {num_trials} trials over {', '.join(space.domains)}, {at_once} at a time, from {space.place}")
         with SearchTracking(search, store) as tracking:
             trials = run_trials(search, tracking)
-            summary = conclude(search, store, tracking, trials)
+            summary = finish(search, store, tracking, trials)
     folder.update_state(status="finished", summary=summary)
     return summary
 
@@ -194,7 +195,11 @@ def run_trials(search: "Search", tracking: SearchTracking) -> list["Trial"]:
     if num_ended:
         say(f"going on: {num_ended} of {search.num_trials} trials have ended")
     with command.stop_on_signal() as stop:
-        trials = run_search(search, watch=tracking, stop=stop, shown=command.joins_cluster())
+        try:
+            trials = run_search(search, watch=tracking, stop=stop, shown=command.joins_cluster())
+        except MetarecError as error:
+            kept = f"search {name} is saved: go on with --set run.name={name}"
+            raise type(error)(f"{error}; {kept}") from error
     num_ended = sum(trial.result is not None for trial in trials)
     if num_ended < search.num_trials:
         raise command.Interrupted(
@@ -202,6 +207,18 @@ def run_trials(search: "Search", tracking: SearchTracking) -> list["Trial"]:
             f"go on with --set run.name={name}"
         )
     return trials
+
+
+def finish(search: "Search", store: "Store", tracking: SearchTracking, trials: Sequence["Trial"]) -> str:
+    """Judge the best trial; where a server or somebody stops that, say how to go on."""
+    name = search.config.run.name
+    again = f"all trials have ended and are kept: go on with --set run.name={name}"
+    try:
+        return conclude(search, store, tracking, trials)
+    except TrackingError as error:
+        raise TrackingError(f"{error}; {again}") from error
+    except KeyboardInterrupt as error:
+        raise command.Interrupted(f"search {name}: {again}") from error
 
 
 if __name__ == "__main__":

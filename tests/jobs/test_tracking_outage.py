@@ -1,10 +1,12 @@
 """A whole training whose MLflow server is killed in the middle and started again before the end."""
 
 import json
+import time
 
 import pytest
 from mlflow import MlflowClient
 
+from metarec.search.trials import Trials
 from metarec.train.journal import read_journal
 from tests.jobs.command_line import SMALL, run_job, start_job
 from tests.tracking_server import TrackingServer
@@ -79,3 +81,24 @@ def test_a_server_that_stays_away_costs_the_end_of_the_job_alone_and_the_same_co
     assert again.returncode == 0, again.stderr
     run, held, kept = held_and_kept(server, tmp_path)
     assert (run.info.status, held) == ("FINISHED", kept)
+
+
+def test_a_search_whose_server_stays_away_says_at_its_end_how_to_go_on(server, tmp_path):
+    settings = ("run.name=outage", f"tracking.uri={server.uri}", *SMALL, "train.num_workers=0")
+    arguments = ("--space", "rates", "--trials", "2", "--set", *settings)
+    process = start_job("tune", *arguments, root=tmp_path)
+    while not Trials(str(tmp_path / "runs/outage/trials")).all():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    server.kill()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert output.splitlines()[-1].startswith("error: the MLflow server ")
+    assert output.endswith("; all trials have ended and are kept: go on with --set run.name=outage\n")
+    server.start()
+    again = run_job("tune", *arguments, root=tmp_path, timeout=300)
+    assert again.returncode == 0, again.stdout + again.stderr
+    runs = MlflowClient(server.uri).search_runs(["1"])
+    assert {run.info.run_name: run.info.status for run in runs} == dict.fromkeys(
+        ("outage", "outage.000", "outage.001"), "FINISHED"
+    )

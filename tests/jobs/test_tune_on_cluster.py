@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.command_line import SMALL, last_line, run_job
+from tests.jobs.command_line import SMALL, last_line, run_job, start_job
 from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -96,3 +96,20 @@ def test_the_train_run_of_each_trial_is_on_the_dashboard(dashboard, tmp_path):
     with urllib.request.urlopen(f"{dashboard}/api/train/v2/runs/v1", timeout=20) as answer:
         runs = json.load(answer)["train_runs"]
     assert sorted(run["name"] for run in runs) == ["shown.000", "shown.001"]
+
+
+def test_a_search_that_is_stopped_while_the_winner_is_judged_says_how_to_go_on(dashboard, tmp_path):
+    arguments = ("--space", "rates", "--trials", "2", "--set", "run.name=judged", *SMALL, "train.num_workers=0")
+    job, said = start_job("tune", *arguments, root=tmp_path), []
+    for line in job.stdout:
+        said.append(line)
+        if "it alone meets the test users" in line:
+            job.send_signal(signal.SIGTERM)
+    job.stdout.close()
+    assert job.wait(120) == 130, "".join(said)
+    assert last_line("".join(said)) == (
+        "stopped: search judged: all trials have ended and are kept: go on with --set run.name=judged"
+    )
+    again = run_job("tune", *arguments, root=tmp_path, timeout=300)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "going on: 2 of 2 trials have ended" in again.stdout
