@@ -55,7 +55,9 @@ def make_parser(
 ) -> argparse.ArgumentParser:
     """The parser of one command: what all share, and its own arguments."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", metavar="FILE.toml", help="a named run, such as jobs/configs/movielens-100k.toml")
+    parser.add_argument(
+        "--config", metavar="FILE.toml", help="a named run, such as jobs/configs/movielens-100k.toml; a path or a URI"
+    )
     parser.add_argument(
         "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="settings that override the config"
     )

@@ -341,7 +341,7 @@ def next_steps(config: Config, dataset: "Dataset", store: "Store", version: "Ver
     return [
         "next steps:",
         f'  python -m jobs.recommend --model models:/{version.name}@{alias} --ratings "{example}" -k 10{place}',
-        f"  mlflow ui --backend-store-uri {store.uri}",
+        f"  mlflow ui --backend-store-uri {shlex.quote(store.uri)}",
         f"  python -m jobs.evaluate --model models:/{version.name}@{alias}{place}",
     ]
 

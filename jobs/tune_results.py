@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,6 @@ def conclude(search: "Search", store: "Store", tracking: "SearchTracking", trial
     winner, folder = trial_config(config, best.number, best.values), trial_folder(config, best.number)
     with tracking.reopened(best) as tracked, Delivery(outboxes_of(store, tracked, folder), say=say):
         result = judge(winner, search.dataset, folder, store, tracked)
-    file, plot = (storage.join(search.folder.uri, name) for name in ("best.toml", "trials.png"))
     return "\n".join(
         [
             "",
@@ -56,8 +56,8 @@ def conclude(search: "Search", store: "Store", tracking: "SearchTracking", trial
             result,
             "",
             "of the search:",
-            f"  python -m jobs.train --config {file}",
-            f"  {plot}",
+            f"  {training_command(search)}",
+            f"  {storage.join(search.folder.uri, 'trials.png')}",
             *places_to_look(search, store),
         ]
     )
@@ -75,7 +75,7 @@ def keep_results(
     table = render_trials(trials, drawn, primary)
     name = search.config.run.name
     evidence = f"trial {best.number} of {len(trials)} of {name}, validation {primary} {best.result.metric:.4f}"
-    heading = f"python -m jobs.train --config {storage.join(search.folder.uri, 'best.toml')}"
+    heading = training_command(search)
     files = {
         "trials.txt": table.encode(),
         "trials.png": plot_trials(trials, drawn, primary),
@@ -87,6 +87,11 @@ def keep_results(
     return table, evidence
 
 
+def training_command(search: "Search") -> str:
+    """The command that trains with the best settings."""
+    return f"python -m jobs.train --config {shlex.quote(storage.join(search.folder.uri, 'best.toml'))}"
+
+
 def places_to_look(search: "Search", store: "Store") -> list[str]:
     """Where a person can look at a search: MLflow, TensorBoard where it is installed, and Ray's dashboard if any."""
     import ray
@@ -96,12 +101,12 @@ def places_to_look(search: "Search", store: "Store") -> list[str]:
     ).dashboard_url  # of the Ray that is there
     page = f"/#/experiments/{store.experiment_id}"
     served = store.uri.startswith("http")
-    start = store.uri + page if served else f"mlflow ui --backend-store-uri {store.uri}"
+    start = store.uri + page if served else f"mlflow ui --backend-store-uri {shlex.quote(store.uri)}"
     lines = [
         f"  {start}",
         f"    ({'' if served else f'at {page} '}select the children of {search.config.run.name}: Compare)",
     ]
-    if importlib.util.find_spec("tensorboard"):
-        lines.append(f"  tensorboard --logdir {storage.join(search.folder.uri, 'tune')}")
+    if importlib.util.find_spec("tensorboard") and "://" not in search.folder.uri:
+        lines.append(f"  tensorboard --logdir {shlex.quote(storage.join(search.folder.uri, 'tune'))}")
     runs = ", and the Train run of each trial" if search.config.train.num_workers else ""
     return [*lines, f"  http://{dashboard}  (Ray: jobs{runs})"] if dashboard else lines

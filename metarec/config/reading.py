@@ -23,11 +23,13 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     """Read a config from a TOML file and `key=value` overrides, both optional.
 
     Args:
-        path: a TOML file with one table per attribute of `Config`; settings left out keep their defaults.
+        path: a TOML file, or the storage URI of one, with one table per attribute of `Config`; settings left out keep
+            their defaults.
         overrides: such as `inner.lr=0.1`; the value is read as TOML, and as text where that fails.
 
     Raises:
         ConfigError: the file is missing or not TOML, a key is unknown, or a value has the wrong type or range.
+        StorageError: what a URI names cannot be read.
     """
     return config_from_dict(read_document(path, overrides))
 
@@ -37,11 +39,12 @@ def read_document(path: str | Path | None = None, overrides: Sequence[str] = ())
 
     Raises:
         ConfigError: the file is missing or not TOML, or an override is not of the form `key=value`.
+        StorageError: what a URI names cannot be read.
     """
     document: dict[str, Any] = {}
     if path is not None:
         try:
-            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            document = tomllib.loads(_content_of(path).decode())
         except OSError as error:
             raise ConfigError(f"cannot read config {path}: {error.strerror}; name an existing TOML file") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -49,6 +52,14 @@ def read_document(path: str | Path | None = None, overrides: Sequence[str] = ())
     for override in overrides:
         _apply_override(document, override)
     return document
+
+
+def _content_of(path: str | Path) -> bytes:
+    if "://" not in str(path):
+        return Path(path).read_bytes()
+    from metarec import storage
+
+    return storage.read_bytes(str(path))
 
 
 def config_from_dict(document: Mapping[str, Any]) -> Config:

@@ -91,3 +91,16 @@ def test_a_job_with_its_root_on_s3_is_stopped_goes_on_and_is_evaluated(root, tmp
     evaluate = shlex.split(resumed.stdout.splitlines()[-1])[2:]
     evaluated = run_job("evaluate", *evaluate[1:], root=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
+
+
+def test_the_command_that_a_search_prints_trains_with_its_best_config(root, tmp_path):
+    settings = ["run.name=sought", f"output.root={root}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", *SMALL]
+    arguments = ("--space", "rates", "--trials", "2", "--set", *settings, "train.num_workers=0")
+    sought = run_job("tune", *arguments, root=tmp_path, timeout=400)
+    assert sought.returncode == 0, sought.stdout + sought.stderr
+    (command,) = [line for line in sought.stdout.splitlines() if " jobs.train " in line]
+    assert storage.read_bytes(storage.join(root, "runs/sought/best.toml")).decode().startswith(f"# {command.strip()}\n")
+    _, _, module, *rest = shlex.split(command)
+    trained = run_job(module.removeprefix("jobs."), *rest, "--set", "run.name=found", root=tmp_path)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert "report.json" in storage.list_names(storage.join(root, "runs", "found"))

@@ -17,7 +17,7 @@ from metarec.config import (
     to_toml,
     with_values,
 )
-from metarec.errors import ConfigError
+from metarec.errors import ConfigError, StorageError
 
 CHANGES = (
     "inner.lr=0.125",
@@ -46,6 +46,12 @@ def test_a_config_comes_back_from_toml_equal(write, overrides):
     config = load_config(None, overrides)
     assert load_config(write(to_toml(config))) == config
     assert config_from_dict(config_to_dict(config)) == config
+
+
+def test_a_config_may_lie_on_a_storage(write, tmp_path):
+    assert load_config(f"file://{write('inner.lr = 0.125')}").inner.lr == 0.125
+    with pytest.raises(StorageError, match=r"cannot read file://.*/none\.toml: no such file or directory"):
+        load_config(f"file://{tmp_path}/none.toml")
 
 
 def test_an_empty_file_is_the_default_config(write):
