@@ -1,5 +1,7 @@
 """A search in MLflow: a parent run with a child for each trial, all written from here, by what the files say.
 
+The parent has the figures of the job's machine; those of other machines of a cluster are not sampled.
+
 Trials write records and journals; what MLflow has of them can be behind but not wrong, and a search that goes on goes
 on in the same runs.
 """
@@ -36,24 +38,30 @@ class SearchTracking:
         self._dataset, self._drawn, self._store = search.dataset, tuple(search.space.domains), store
         self._children: dict[int, tuple[Run, Outbox]] = {}
         self._told: set[int] = set()
+        self._sampling = contextlib.ExitStack()
         self._looked = time.monotonic()
 
     def __enter__(self) -> "SearchTracking":
         """Start the parent run, or go on with it."""
-        from metarec.tracking import track
+        from metarec.tracking import Outbox, sampled_machine, track
 
         self._parent = track(self._store, self._folder, self._config, tags={"metarec.kind": "search"})
         self._folder.update_state(status="running")
         self._parent.log_dataset(self._dataset.manifest)
         self._told = {trial.number for trial in self._records.all() if trial.result}
+        self._machine = Outbox(self._store, self._parent.run_id, self._folder.machine_journal)
+        self._sampling.enter_context(sampled_machine(self._folder.machine_journal))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the parent, and as killed the trials that were left unfinished."""
+        self._sampling.close()
+        with contextlib.suppress(TrackingError):  # the parent says it
+            self._machine.send()
         for run, _ in self._children.values():
-            with contextlib.suppress(TrackingError):  # the parent says it
+            with contextlib.suppress(TrackingError):
                 run.finish("KILLED")
         self._parent.__exit__(kind, error, trace)
 
@@ -67,6 +75,7 @@ class SearchTracking:
                 self._told.add(trial.number)
                 say(self._sentence(trial, sum(1 for each in trials if each.result)))
         try:
+            self._machine.send()
             for trial in trials:
                 self._sync(trial)
         except TrackingError as error:
@@ -120,7 +129,9 @@ class SearchTracking:
         folder = trial_folder(self._config, trial.number)
         config = trial_config(self._config, trial.number, trial.values)
         tags = {PARENT: self._parent.run_id, "metarec.kind": "trial"}
-        return track(self._store, folder, config, tags=tags)
+        run = track(self._store, folder, config, tags=tags)
+        run.log_dataset(self._dataset.manifest)
+        return run
 
     def _sentence(self, trial: "Trial", ended: int) -> str:
         from metarec.search.outcome import text_of

@@ -14,6 +14,7 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
+from metarec.errors import StorageError
 from metarec.train.journal import Journal, read_journal
 
 SECONDS_BETWEEN_SAMPLES = 10.0
@@ -51,8 +52,9 @@ def _sample(journal: str, seconds: float, stop: threading.Event) -> None:
         stopped = stop.wait(seconds)
         _collect(monitors)
         values = {name: value for monitor in monitors for name, value in monitor.aggregate_metrics().items()}
-        kept.write(step, {f"system/{name}": float(value) for name, value in values.items()})
-        kept.flush()
+        with contextlib.suppress(StorageError):  # those who work here will say it; the next sample is written with it
+            kept.write(step, {f"system/{name}": float(value) for name, value in values.items()})
+            kept.flush()
         step += 1
 
 

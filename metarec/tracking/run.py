@@ -30,6 +30,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _IDENTITY = "metarec.identity"
 """The tag by which a run is found again whose id nobody noted."""
+_FINGERPRINT = "dataset.fingerprint"
 _MAX_PARAM_LENGTH = 6000
 _MAX_TAG_LENGTH = 8000
 _MAX_DIGEST_LENGTH = 36
@@ -69,11 +70,15 @@ class Run:
             self.store.client.log_stream(self.run_id, io.BytesIO(content), name)
 
     def log_dataset(self, manifest: Mapping[str, Any]) -> None:
-        """Record which dataset the run used: its lineage, its manifest as an artifact, and no rating.
+        """Record, once, which dataset the run used: its lineage, its manifest as an artifact, and no rating.
 
         Args:
             manifest: of a prepared dataset; `name`, `fingerprint`, `counts` and `source` are used.
         """
+        with talking_to(self.store.uri):
+            logged = self.store.client.get_run(self.run_id).data.tags
+        if logged.get(_FINGERPRINT) == manifest["fingerprint"]:  # the tag comes last
+            return
         dataset = Dataset(
             name=str(manifest["name"]),
             digest=str(manifest["fingerprint"])[:_MAX_DIGEST_LENGTH],
@@ -84,8 +89,8 @@ class Run:
         context = [InputTag("mlflow.data.context", "training")]
         with talking_to(self.store.uri):
             self.store.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags=context)])
-        self.set_tags({"dataset.name": dataset.name, "dataset.fingerprint": manifest["fingerprint"]})
         self.log_artifact_bytes("dataset/manifest.json", json.dumps(dict(manifest), indent=1).encode())
+        self.set_tags({"dataset.name": dataset.name, _FINGERPRINT: manifest["fingerprint"]})
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Set tags; a longer text than MLflow takes is cut."""

@@ -78,6 +78,9 @@ def test_each_trial_is_a_child_of_the_run_of_the_search(searched):
     rates = {float(run.data.params["inner.lr"]) for run in children}
     assert len(rates) == 2
     assert all("validation.metric" in run.data.metrics for run in children)
+    assert [[each.dataset.name for each in run.inputs.dataset_inputs] for run in runs] == [["synthetic"]] * 3
+    assert all(client.list_artifacts(run.info.run_id, "dataset") for run in runs)
+    assert "system/cpu_utilization_percentage" in parent.data.metrics
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {
         "best.toml",
         "trials.png",

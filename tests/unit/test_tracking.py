@@ -258,6 +258,19 @@ def test_the_dataset_of_a_run_is_recorded_with_its_manifest(store, config):
         assert json.load(file) == manifest
 
 
+def test_a_run_that_goes_on_keeps_its_manifest_and_one_with_another_dataset_has_that(store, config, monkeypatch):
+    manifest = {"name": "synthetic", "fingerprint": "f" * 64, "counts": {"users": 9}, "source": "synthetic"}
+    with start_run(store, "a", config) as run:
+        run.log_dataset(manifest)
+    kept, keep = [], run.log_artifact_bytes
+    monkeypatch.setattr(type(run), "log_artifact_bytes", lambda run, *file: kept.append(keep(*file)))
+    run.log_dataset(manifest)
+    assert not kept
+    run.log_dataset(manifest | {"fingerprint": "e" * 64})
+    assert len(kept) == 1
+    assert get(run).data.tags["dataset.fingerprint"] == "e" * 64
+
+
 def test_an_experiment_id_in_the_environment_does_not_redirect_runs(store, config, monkeypatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     with start_run(store, "a", config) as run:
