@@ -234,6 +234,27 @@ def weights_given(root: Path, number: int, step: int) -> str:
 
 
 @pytest.mark.slow
+def test_a_search_by_optuna_is_stopped_and_goes_on_to_its_end(tmp_path):
+    """Layers are lists, which Optuna does not keep."""
+    pytest.importorskip("optuna")
+    settings = ("run.name=k", *IN_PROCESS, "search.algorithm=optuna", "search.early_stopping=false")
+    arguments = ("--trials", "6", "--set", *settings)
+    job = start_search(tmp_path, *arguments, space="hidden_layers")
+    wait_for(tmp_path, 2, job)
+    job.send_signal(signal.SIGTERM)
+    said = job.communicate(timeout=120)[0]
+    assert job.returncode == 130, said
+    resumed = run_job("tune", "--space", "hidden_layers", *arguments, root=tmp_path, timeout=580)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert resumed.stderr == ""
+    trials = Trials(str(tmp_path / "runs/k/trials")).all()
+    assert [trial.result.ending for trial in trials] == ["finished"] * 6
+    assert len({trial.values["outer.lr"] for trial in trials}) == 6
+    best = min(trials, key=lambda trial: trial.result.metric)
+    assert list(load_config(tmp_path / "runs/k/best.toml").model.hidden) == best.values["model.hidden"]
+
+
+@pytest.mark.slow
 def test_trials_on_ray_train_do_not_wait_for_each_other_for_good(tmp_path):
     """Two workers a trial, on as many CPUs as the machine has."""
     done = run_job(
