@@ -137,8 +137,10 @@ def space_of(name: str, said: Mapping[str, Any]) -> "Space":
     for each, (kind, what) in PARTS.items():
         if each not in said:
             raise ConfigError(f"tune_spaces/{name}.py has no {each}; a space has {', '.join(PARTS)}")
-        if not isinstance(said[each], kind) or isinstance(said[each], bool):
-            raise ConfigError(f"tune_spaces/{name}.py: {each} is {said[each]!r}; expected {what}")
+        value = said[each]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            shown = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
+            raise ConfigError(f"tune_spaces/{name}.py: {each} is {shown}; expected {what}")
     unnamed = [setting for setting in said["SPACE"] if not isinstance(setting, str)]
     if unnamed:
         raise ConfigError(f"tune_spaces/{name}.py: SPACE has {unnamed[0]!r}, where a name such as inner.lr belongs")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from metarec import storage
@@ -112,8 +113,16 @@ def _tuner(search: Search, searcher: RecordedSearch, scheduler: TrialScheduler, 
             storage_path=storage.join(search.folder.uri, "tune"),
             failure_config=tune.FailureConfig(max_failures=config.train.max_failures),
             verbose=0,
+            callbacks=[_Silent()],
         ),
     )
+
+
+class _Silent(TrialProgressCallback):
+    """Keeps Tune from printing a line for a trial that ends without a result; a watch shows how trials end."""
+
+    def _print(self, msg: str) -> None:
+        del msg
 
 
 def _scheduler(search: Search, known: list[Trial]) -> TrialScheduler:

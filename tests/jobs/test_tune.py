@@ -173,13 +173,16 @@ def test_lists_longer_than_any_query_that_the_protocol_fixes_are_refused_before_
         ("SPACE = {}; METRIC = 'mae'; NUM_TRIALS = 2", "has no MODE; a space has SPACE, METRIC, MODE, NUM_TRIALS"),
         (
             "SPACE = [('inner.lr', 0.1)]; METRIC = 'mae'; MODE = 'min'; NUM_TRIALS = 2",
-            "SPACE is [('inner.lr', 0.1)]; expected a table of settings, such as {'inner.lr': tune.loguniform(0.01, ",
+            "SPACE is a list; expected a table of settings, such as {'inner.lr': tune.loguniform(0.01, 1.0)}",
         ),
         (
             "SPACE = {1: 0.1}; METRIC = 'mae'; MODE = 'min'; NUM_TRIALS = 2",
             "SPACE has 1, where a name such as inner.lr belongs",
         ),
-        ("SPACE = {}; METRIC = ['mae']; MODE = 'min'; NUM_TRIALS = 2", "METRIC is ['mae']; expected a text, such as "),
+        (
+            "SPACE = {}; METRIC = ['mae']; MODE = 'min'; NUM_TRIALS = 2",
+            "METRIC is a list; expected a text, such as 'mae'",
+        ),
         ("SPACE = {}; METRIC = 'mae'; MODE = 'min'; NUM_TRIALS = '2'", "NUM_TRIALS is '2'; expected a whole number"),
         ("SPACE = {}; METRIC = 'mae'; MODE = 'min'; NUM_TRIALS = 2.5", "NUM_TRIALS is 2.5; expected a whole number"),
     ],

@@ -37,13 +37,15 @@ def nobody(*, last=False):
     """A watch that looks at nothing."""
 
 
-def test_a_trial_that_fails_before_it_reports_leaves_the_others_alone(home):
+def test_a_trial_that_fails_before_it_reports_leaves_the_others_alone(home, monkeypatch, capsys):
+    monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")  # as jobs have it
     search = search_of(home, "diverging", RATES | {"inner.lr": tune.choice([0.3, HOPELESS])}, 3, "run.seed=1")
     trials = run_search(search, watch=nobody, stop=threading.Event())
     hopeless = [trial.values["inner.lr"] == HOPELESS for trial in trials]
     assert set(hopeless) == {True, False}
     assert [trial.result.ending == "failed" for trial in trials] == hopeless
     assert ["were not finite" in trial.result.reason for trial in trials] == hopeless
+    assert capsys.readouterr().out == ""
 
 
 def test_a_search_that_is_stopped_before_any_report_can_go_on(home):
