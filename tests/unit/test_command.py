@@ -6,7 +6,9 @@ import signal
 import pytest
 
 from jobs import command
-from metarec.errors import ConfigError
+from metarec.config import load_config
+from metarec.errors import ClusterError, ConfigError
+from metarec.train.run import open_run
 
 
 def test_a_signal_in_the_middle_of_a_print_is_no_error(capfd):
@@ -60,3 +62,21 @@ def test_overrides_may_be_given_in_one_go_or_several():
     parser = command.make_parser("A job.")
     parsed = parser.parse_args(["--set", "inner.lr=1", "run.seed=2", "--set", "outer.lr=3"])
     assert parsed.set == ["inner.lr=1", "run.seed=2", "outer.lr=3"]
+
+
+def no_room(config):
+    raise ClusterError("no room")
+
+
+def test_a_run_without_room_is_refused_before_anything_is_written(tmp_path):
+    config = load_config(None, ["run.name=a", f"output.root={tmp_path}"])
+    with pytest.raises(ClusterError, match="no room"), command.room_for(config, no_room):
+        pytest.fail("went on")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_finished_asks_for_no_room(tmp_path):
+    config = load_config(None, ["run.name=a", f"output.root={tmp_path}"])
+    open_run(config).update_state(summary="its result")
+    with command.room_for(config, no_room) as due:
+        assert not due
