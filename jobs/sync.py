@@ -4,19 +4,18 @@ python -m jobs.sync [--config FILE.toml] [--set key=value …] [--run NAME]
 """
 
 import argparse
+import contextlib
 from typing import TYPE_CHECKING
 
 from jobs import command
 from metarec import storage
 from metarec.config import Config
-from metarec.errors import ConfigError, TrackingError
+from metarec.errors import ConfigError, MetarecError, TrackingError
+from metarec.search.trials import STATUS, Trial, record_of
 from metarec.train.run import RunFolder, locked, run_names
 
 if TYPE_CHECKING:
-    from metarec.tracking import Status, Store
-
-STATUS: "dict[str, Status]" = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "running": "KILLED"}
-"""By what a run's folder says; one that says `running` and is not being worked on was killed."""
+    from metarec.tracking import Store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +40,7 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     for name in chosen:
         try:
             line = send(RunFolder(storage.join(config.output.uri, "runs", name)), store)
-        except TrackingError as error:
+        except MetarecError as error:  # of this run; the others are sent
             failures.append(str(error))
             line = f"not sent: {error}"
         print(f"{name}: {line}", flush=True)
@@ -50,32 +49,44 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def send(folder: RunFolder, store: "Store") -> str:
-    """Send a run's metrics and its status; says what was done.
+    """Send a run's metrics and its status, unless somebody works on it; says what was done.
 
     Raises:
+        StorageError: what the folder says of the run cannot be read.
         TrackingError: its MLflow run is not in the store, or the server does not answer.
     """
-    from metarec.tracking import Outbox, Run, find_run, talking_to
+    search, trial = record_of(folder) or (None, None)
+    with contextlib.ExitStack() as held:
+        try:
+            for each in filter(None, (search, folder)):
+                held.enter_context(locked(each))
+        except ConfigError:
+            return "is being worked on, and sends by itself"
+        return _send(folder, trial, store)
 
-    try:
-        with locked(folder):
-            state = folder.read_state()
-            run_id, kept = state.get("mlflow_run_id"), state["status"]
-            if run_id is None:
-                return "has never been tracked"
-            with talking_to(store.uri):
-                found = find_run(store.client, run_id)
-            if found is None:
-                raise TrackingError(
-                    f"its MLflow run {run_id} is not in {store.uri}; set tracking.uri to where it was started"
-                )
-            num_lines = sum(Outbox(store, run_id, journal, warn=command.say).send() for journal in folder.journals)
-            status = STATUS[kept] if kept != "running" or folder.can_be_locked else found.info.status
-            if found.info.status != status:
-                Run(store, run_id, found.info.run_name).finish(status)
-            return f"{num_lines:,} lines sent, 0 left; {status}"
-    except ConfigError:  # what `locked` raises
-        return "is being worked on, and sends by itself"
+
+def _send(folder: RunFolder, trial: Trial | None, store: "Store") -> str:
+    from metarec import tracking
+
+    state = folder.read_state()
+    run_id = state.get("mlflow_run_id")
+    if run_id is None:
+        return "has never been tracked"
+    with tracking.talking_to(store.uri):
+        found = tracking.find_run(store.client, run_id)
+    if found is None:
+        raise TrackingError(f"its MLflow run {run_id} is not in {store.uri}; set tracking.uri to where it was started")
+    num_lines = sum(tracking.Outbox(store, run_id, journal, warn=command.say).send() for journal in folder.journals)
+    # Of a trial the search's record counts: a search that was killed had no time to hand it on.
+    kept = STATUS[trial.result.ending] if trial and trial.result else state.get("status")
+    status = found.info.status
+    if kept in tracking.STATUS:
+        status = tracking.STATUS[kept]
+    elif status == "RUNNING" and folder.can_be_locked:  # nobody does, so that whoever did was killed
+        status = "KILLED"
+    if status != found.info.status:
+        tracking.Run(store, run_id, found.info.run_name).finish(status)
+    return f"{num_lines:,} lines sent, 0 left; {status}"
 
 
 def _listing(names: list[str]) -> str:

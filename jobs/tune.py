@@ -20,7 +20,7 @@ from jobs.tune_results import conclude
 from jobs.tune_tracking import SearchTracking
 from metarec.config import Config, with_values
 from metarec.errors import ConfigError, MetarecError, TrackingError
-from metarec.train.run import RunFolder, locked, name_run, open_run
+from metarec.train.run import RunFolder, keeping_status, locked, name_run, open_run
 
 if TYPE_CHECKING:
     from metarec.search.search import Search
@@ -182,7 +182,7 @@ def work(config: Config, folder: RunFolder, space: "Space", num_trials: int) -> 
         require_lists(config, dataset)
         search = Search(config, space, dataset, folder, num_trials)
         say(f"plan: {num_trials} trials over {', '.join(space.domains)}, {at_once} at a time, from {space.place}")
-        with SearchTracking(search, store) as tracking:
+        with keeping_status(folder), SearchTracking(search, store) as tracking:
             trials = run_trials(search, tracking)
             summary = finish(search, store, tracking, trials)
     folder.update_state(status="finished", summary=summary)

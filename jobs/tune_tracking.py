@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from jobs.command import say
-from metarec.errors import TrackingError
+from metarec.errors import MetarecError, TrackingError
 
 if TYPE_CHECKING:
     from metarec.search.search import Search
     from metarec.search.trials import Trial
-    from metarec.tracking import Outbox, Run, Status, Store
+    from metarec.tracking import Outbox, Run, Store
 
 PARENT = "mlflow.parentRunId"
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -46,7 +46,6 @@ class SearchTracking:
         from metarec.tracking import Outbox, sampled_machine, track
 
         self._parent = track(self._store, self._folder, self._config, tags={"metarec.kind": "search"})
-        self._folder.update_state(status="running")
         self._parent.log_dataset(self._dataset.manifest)
         self._told = {trial.number for trial in self._records.all() if trial.result}
         self._machine = Outbox(self._store, self._parent.run_id, self._folder.machine_journal)
@@ -56,13 +55,13 @@ class SearchTracking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the parent, and as killed the trials that were left unfinished."""
+        """Finish the parent and the trials that are not finished there; those that have not ended were killed."""
         self._sampling.close()
         with contextlib.suppress(TrackingError):  # the parent says it
             self._machine.send()
-        for run, _ in self._children.values():
-            with contextlib.suppress(TrackingError):
-                run.finish("KILLED")
+        for number, (run, _) in self._children.items():
+            with contextlib.suppress(MetarecError):
+                self._end(self._records.read(number), run)
         self._parent.__exit__(kind, error, trace)
 
     def __call__(self, *, last: bool = False) -> None:
@@ -94,9 +93,13 @@ class SearchTracking:
 
     @contextlib.contextmanager
     def reopened(self, trial: "Trial") -> Iterator["Run"]:
-        """The run of a trial that ended, for more to be written to it."""
-        with self._start(trial) as run:
+        """The run of a trial that ended, for more to be written to it; it ends again as the trial ended."""
+        run = self._start(trial)
+        try:
             yield run
+        finally:
+            with contextlib.suppress(TrackingError):  # the parent says it
+                self._end(trial, run)
 
     def _sync(self, trial: "Trial") -> None:
         """Send what is new of a trial; one that ended gets its status, once."""
@@ -105,9 +108,11 @@ class SearchTracking:
 
         folder = trial_folder(self._config, trial.number)
         state = folder.read_state()
-        if not state or state.get("status") == "finished":  # one that makes no valid config has no run
+        if not state or state.get("ending_is_tracked"):  # one that makes no valid config has no run
             return
         if trial.number not in self._children:
+            if trial.result is None:
+                folder.update_state(status="running")
             started = self._start(trial)
             self._children[trial.number] = started, Outbox(self._store, started.run_id, folder.journal)
         run, outbox = self._children[trial.number]
@@ -116,11 +121,19 @@ class SearchTracking:
             if trial.takeovers:
                 run = self._start(trial)  # which shows the settings that changed
                 run.set_tags({"search.took_over": ", ".join(f"{t.source} at step {t.step}" for t in trial.takeovers)})
-            statuses: dict[str, Status] = {"finished": "FINISHED", "stopped early": "KILLED", "failed": "FAILED"}
             run.set_tags({"search.ending": trial.result.ending, "search.reason": trial.result.reason})
-            run.finish(statuses[trial.result.ending])
-            folder.update_state(status="finished")
+            self._end(trial, run)
+            folder.update_state(ending_is_tracked=True)
             del self._children[trial.number]
+
+    def _end(self, trial: "Trial", run: "Run") -> None:
+        """Give the run of a trial its status, in its folder and then in MLflow."""
+        from metarec import tracking
+        from metarec.search.trials import STATUS, trial_folder
+
+        kept = "killed" if trial.result is None else STATUS[trial.result.ending]
+        trial_folder(self._config, trial.number).update_state(status=kept)
+        run.finish(tracking.STATUS[kept])
 
     def _start(self, trial: "Trial") -> "Run":
         from metarec.search.trials import trial_config, trial_folder

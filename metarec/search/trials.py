@@ -19,6 +19,8 @@ from metarec.train.run import RunFolder, run_folder
 METRIC = "validation.metric"
 
 Ending = Literal["finished", "stopped early", "failed"]
+STATUS: dict[Ending, str] = {"finished": "finished", "stopped early": "killed", "failed": "failed"}
+"""How a trial ended, as the folder of its run says it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Trials:
 
     def suggest(self, number: int, values: Mapping[str, Any], trial_id: str) -> None:
         """Keep what a trial is given, and what Tune calls it this time."""
-        known = self._json(self._begun(number)) if storage.exists(storage.join(self.uri, self._begun(number))) else {}
+        known = self._json(self._begun(number)) if self.has_begun(number) else {}
         self._write(self._begun(number), known | {"values": dict(values), "trial_id": trial_id})
 
     def take_over(self, number: int, takeover: Takeover) -> None:
@@ -109,6 +111,10 @@ class Trials:
     def end(self, number: int, result: Result) -> None:
         """Keep how a trial ended."""
         self._write(self._ended(number), asdict(result))
+
+    def has_begun(self, number: int) -> bool:
+        """Whether a trial was suggested."""
+        return storage.exists(storage.join(self.uri, self._begun(number)))
 
     def has_ended(self, number: int) -> bool:
         """Whether a trial has a result."""
@@ -146,6 +152,17 @@ def trial_config(config: Config, number: int, values: Mapping[str, Any]) -> Conf
 def trial_folder(config: Config, number: int) -> RunFolder:
     """The run folder of a trial of a search."""
     return run_folder(trial_config(config, number, {}))
+
+
+def record_of(folder: RunFolder) -> tuple[RunFolder, Trial] | None:
+    """The search that a run is a trial of, by its folder, and the record of the trial; None for a run of its own."""
+    place, options = storage.split_options(folder.uri)
+    search, _, number = place.rpartition(".")
+    if not search or not number.isdigit():
+        return None
+    owner = RunFolder(search + options)
+    trials = Trials(storage.join(owner.uri, "trials"))
+    return (owner, trials.read(int(number))) if trials.has_begun(int(number)) else None
 
 
 def standing(lines: Sequence[JournalLine], primary: str, ending: Ending, reason: str = "") -> Result:

@@ -3,10 +3,11 @@
 from metarec.tracking.delivery import Delivery
 from metarec.tracking.machine import sampled_machine
 from metarec.tracking.outbox import Outbox
-from metarec.tracking.run import Run, Status, find_run, start_run, track
+from metarec.tracking.run import STATUS, Run, Status, find_run, start_run, track
 from metarec.tracking.store import Store, connect, open_store, store_uri, talking_to
 
 __all__ = [
+    "STATUS",
     "Delivery",
     "Outbox",
     "Run",

@@ -27,6 +27,8 @@ from metarec.train.journal import JournalLine
 from metarec.train.run import RunFolder
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+STATUS: dict[str, Status] = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+"""By what a run's folder says of its ending; before it has ended that says `new` or `running`."""
 
 _IDENTITY = "metarec.identity"
 """The tag by which a run is found again whose id nobody noted."""

@@ -1,10 +1,12 @@
 """`python -m jobs.sync`: what a run has kept gets to the store, and how it ended."""
 
 import argparse
+import json
 
 import pytest
 
 from jobs import sync
+from metarec import storage
 from metarec.config import config_to_dict, load_config
 from metarec.errors import ConfigError, TrackingError
 from metarec.tracking import open_store, start_run
@@ -57,6 +59,38 @@ def test_several_runs_are_sent_each_with_how_it_ended(home, store, capsys):
         assert sorted((each.step, each.value) for each in history) == [(0, 0.0), (1, 0.5), (2, 1.0)]
     run_sync(home, "failed")
     assert capsys.readouterr().out == "failed: 0 lines sent, 0 left; FAILED\n"
+
+
+@pytest.mark.parametrize("status", ["new", "running", None])
+def test_a_run_that_does_not_know_how_it_ended_was_killed_unless_mlflow_knows_better(home, store, capsys, status):
+    folder, run_id = kept_run(f"unsure-{status}", home, store, status=status)
+    if status is None:
+        storage.write_bytes(folder.state, json.dumps({"mlflow_run_id": run_id}).encode())
+    run_sync(home, f"unsure-{status}")
+    assert store.client.get_run(run_id).info.status == "KILLED"
+    store.client.set_terminated(run_id, "FINISHED")
+    run_sync(home, f"unsure-{status}")
+    assert store.client.get_run(run_id).info.status == "FINISHED"
+    assert [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "3 lines sent, 0 left; KILLED",
+        "0 lines sent, 0 left; FINISHED",
+    ]
+
+
+def test_a_folder_that_is_no_run_or_is_damaged_does_not_keep_the_others_from_being_sent(store, capsys, tmp_path):
+    (tmp_path / "runs/a").mkdir(parents=True)
+    (tmp_path / "runs/a/lock").touch()
+    damaged, _ = kept_run("b", tmp_path, store)
+    storage.write_bytes(damaged.state, b'{"format_')
+    _, run_id = kept_run("c", tmp_path, store)
+    config = load_config(overrides=[f'output.root="{tmp_path}"', f'tracking.uri="{store.uri}"'])
+    with pytest.raises(TrackingError, match=r"^1 of 3 runs could not be sent; .*/runs/b/run\.json is damaged: "):
+        sync.run(config, argparse.Namespace(run=None))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["a", "b", "c"]
+    assert (lines[0], lines[2]) == ("a: has never been tracked", "c: 3 lines sent, 0 left; KILLED")
+    assert lines[1].startswith("b: not sent: ")
+    assert store.client.get_run(run_id).info.status == "KILLED"
 
 
 def test_a_run_that_is_being_worked_on_is_left_alone(home, store, capsys):

@@ -301,8 +301,15 @@ def test_a_search_that_was_killed_or_stopped_goes_on_and_no_trial_that_ended_tra
         said = job.communicate(timeout=120)[0]
         assert job.returncode == 130, said
         assert "go on with --set run.name=k" in last_line(said)
-    ended |= {trial.number for trial in Trials(str(tmp_path / "runs/k/trials")).all() if trial.result}
+    begun = Trials(str(tmp_path / "runs/k/trials")).all()
+    ended |= {trial.number for trial in begun if trial.result}
     assert len(ended) < 6
+    synced = run_job("sync", root=tmp_path)
+    assert synced.returncode == 0, synced.stdout + synced.stderr
+    names = {trial.number: f"k.{trial.number:03d}" for trial in begun}
+    assert statuses_in_mlflow(tmp_path) == {"k": "KILLED"} | {
+        name: "FINISHED" if number in ended else "KILLED" for number, name in names.items()
+    }
     journals = {number: tmp_path / f"runs/k.{number:03d}/metrics.jsonl" for number in ended}
     before = {number: (path.stat().st_mtime_ns, path.read_bytes()) for number, path in journals.items()}
     resumed = run_job("tune", "--space", "rates", *arguments, root=tmp_path, timeout=500)
@@ -313,10 +320,15 @@ def test_a_search_that_was_killed_or_stopped_goes_on_and_no_trial_that_ended_tra
     assert [trial.number for trial in trials] == list(range(6))
     assert {trial.result.ending for trial in trials} == {"finished"}
     assert {trial.result.num_epochs for trial in trials} == {6}
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert statuses_in_mlflow(tmp_path) == dict.fromkeys(["k", *(f"k.{number:03d}" for number in range(6))], "FINISHED")
+
+
+def statuses_in_mlflow(root: Path) -> dict[str, str]:
+    """The status of each run by its name, which no two have."""
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("metarec").experiment_id])
-    assert sorted(run.info.run_name for run in runs) == ["k", *(f"k.{number:03d}" for number in range(6))]
-    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len({run.info.run_name for run in runs}) == len(runs)
+    return {run.info.run_name: run.info.status for run in runs}
 
 
 @pytest.mark.slow
