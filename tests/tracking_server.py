@@ -57,18 +57,18 @@ class Gate:
     """A server in front of a server: `mode` says what it does with each request.
 
     `pass` hands it on; `slow` does so after `seconds`; `error` answers 500 and `deny` 401; `lose` hands it on and
-    answers 500, so that the caller cannot know that it has arrived.
+    answers 500, so that the caller cannot know that it has arrived. Paths that contain `refused` get 500 in any mode.
     """
 
     def __init__(self, behind: str, mode: str = "pass", seconds: float = 10.0) -> None:
-        self.mode, self.seconds = mode, seconds
+        self.mode, self.seconds, self.refused = mode, seconds, "no path"
         self._behind = behind.removeprefix("http://")
         gate = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                mode = gate.mode
+                mode = "error" if gate.refused in self.path else gate.mode
                 if mode == "slow":
                     time.sleep(gate.seconds)
                 status, content = FIXED[mode] if mode in FIXED else gate.ask(self, body)

@@ -44,16 +44,21 @@ def pull(uri: str, *, tracking_uri: str | None = None) -> Learner:
         return _read(uri, location)
     with tempfile.TemporaryDirectory() as folder:
         with talking_to(store):
+            # Of a folder that is gone a download says many things, one for each kind of store.
+            if not mlflow.artifacts.list_artifacts(artifact_uri=location, tracking_uri=store):
+                raise StorageError(f"model {uri} cannot be used: its files are gone from {location}")
             path = mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=store)
-        return _read(uri, path)
+        return _read(uri, path, location)
 
 
-def _read(uri: str, bundle: str) -> Learner:
+def _read(uri: str, bundle: str, location: str | None = None) -> Learner:
+    """The learner of a bundle, which messages look for in its location where it is a copy."""
     try:
         _, files = storage.read_bundle(bundle, "model")
         return Learner.from_files(files)
     except StorageError as error:
-        raise type(error)(f"model {uri} cannot be used: {error.message}") from error
+        reason = error.message.replace(bundle, location or bundle)
+        raise type(error)(f"model {uri} cannot be used: {reason}") from error
 
 
 def _locate(client: MlflowClient, uri: str) -> str:

@@ -198,9 +198,15 @@ def _no_answer(uri: str, reason: object) -> str:
 
 
 def shown(uri: str) -> str:
-    """A URI as messages show it: without the password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    """A text as messages show it: its URIs without user and password."""
+    return re.sub(r"//[^/@\s]*@", "//", uri)
 
 
 def _reason(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
+    """What an error says, up to its first line that is no heading of what follows."""
+    said = []
+    for line in str(error).splitlines():
+        said.append(line.strip("#: "))
+        if not line.endswith((":", "#")):
+            break
+    return shown(": ".join(said)).rstrip(".")

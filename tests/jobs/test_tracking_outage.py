@@ -1,6 +1,7 @@
-"""A whole training whose MLflow server is killed in the middle and started again before the end."""
+"""A whole training whose MLflow server is killed in the middle and started again before the end, or has lost files."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -8,7 +9,7 @@ from mlflow import MlflowClient
 
 from metarec.search.trials import Trials
 from metarec.train.journal import read_journal
-from tests.jobs.command_line import SMALL, run_job, start_job
+from tests.jobs.command_line import SMALL, last_line, run_job, start_job
 from tests.tracking_server import TrackingServer
 
 pytestmark = pytest.mark.slow
@@ -102,3 +103,22 @@ def test_a_search_whose_server_stays_away_says_at_its_end_how_to_go_on(server, t
     assert {run.info.run_name: run.info.status for run in runs} == dict.fromkeys(
         ("outage", "outage.000", "outage.001"), "FINISHED"
     )
+
+
+def test_a_model_is_registered_beside_a_champion_whose_files_the_server_has_lost_and_can_take_its_place(
+    server, tmp_path
+):
+    def job(verb, *arguments):
+        done = run_job(verb, *arguments, "--set", f"tracking.uri={server.uri}", root=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    small = ("--set", *SMALL, "train.num_workers=0")
+    job("train", *small)
+    job("promote", "--force")
+    for folder in (server.folder / "files").rglob("bundle"):
+        shutil.rmtree(folder)
+    said = job("train", *small, "run.seed=1")
+    assert "models:/metarec-synthetic@candidate is version 2" in said
+    assert "not promoted: models:/metarec-synthetic/1, the champion, cannot be read (model models:/" in said
+    assert last_line(job("promote", "--force")).startswith("promoted by force: models:/metarec-synthetic@champion")

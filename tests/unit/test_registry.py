@@ -21,16 +21,12 @@ from jobs.train import beside_champion, champion_learner
 from metarec import storage
 from metarec.config import load_config
 from metarec.errors import GateError, RegistryError, StorageError, TrackingError
-from metarec.evaluate.interval import Interval
 from metarec.registry import candidate, champion, log_and_register, promote, pull
 from metarec.tracking import open_store, start_run
 from tests.planted_evaluation import planted_evaluation
+from tests.registered import REPORT, VERDICT, bundle_of, register
 from tests.tiny_learner import ITEMS, tiny_learner
 
-# MLflow's own use of sqlalchemy
-
-VERDICT = {"passed": True, "reasons": ["mae is below every floor"], "opponents": {}}
-REPORT = b'{"kind": "report"}'
 RATINGS = {"7": 5, "13": 2}
 
 
@@ -55,21 +51,6 @@ def store(config):
 def version(store, config):
     """Version 1 of `tiny`."""
     return register(store, config, "tiny")
-
-
-def register(store, config, name, learner=None, verdict=VERDICT):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's own
-        with start_run(store, "run-1", config) as run:
-            metrics = {"mae": Interval(0.75, 0.7, 0.8)}
-            return log_and_register(
-                run, learner or tiny_learner(), name=name, metrics=metrics, verdict=verdict, report=REPORT
-            )
-
-
-def bundle_of(store, version):
-    source = store.client.get_model_version_download_uri(version.name, str(version.number))
-    return Path(source.removeprefix("file://"), "artifacts", "bundle")
 
 
 def expected():

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from metarec.config import load_config
 from metarec.errors import ConfigError, TrackingError
-from metarec.tracking import connect, open_store, sampled_machine, start_run, store_uri, track
+from metarec.tracking import connect, open_store, sampled_machine, start_run, store_uri, talking_to, track
 from metarec.train.journal import read_journal
 from metarec.train.run import RunFolder
 from tests.tracking_server import Gate
@@ -130,6 +131,16 @@ def test_a_password_in_a_uri_does_not_get_into_messages():
         place = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(TrackingError, match=f"the MLflow server http://{place} does not answer"):
         connect(f"http://me:secret@{place}")
+
+
+def test_of_what_mlflow_says_all_headings_stand_before_the_first_sentence():
+    said = "These files failed in http://me:secret@place/files:\n##### File a #####\n404: none.\n#### b ####"
+    with pytest.raises(TrackingError) as refused, talking_to("http://place"):
+        raise MlflowException(said)
+    assert refused.value.message == (
+        "the MLflow store http://place refuses: These files failed in http://place/files: File a: 404: none; check "
+        "tracking.uri, or move a damaged store away"
+    )
 
 
 def test_a_root_that_cannot_be_written_is_named(tmp_path):
