@@ -1,22 +1,18 @@
-"""Make the candidate the champion where it passed the gate.
+"""Make the candidate the champion where it passed the gate beside today's champion, and its files are whole.
 
 python -m jobs.promote [--config FILE.toml] [--set key=value …] [--force]
 """
 
 import argparse
-from typing import TYPE_CHECKING
 
 from jobs import command
 from metarec.config import Config
-from metarec.errors import GateError, RegistryError
-
-if TYPE_CHECKING:
-    from metarec.registry import Version
+from metarec.errors import RegistryError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this job."""
-    parser.add_argument("--force", action="store_true", help="promote although the gate says no; recorded as a tag")
+    parser.add_argument("--force", action="store_true", help="promote although something speaks against it; recorded")
 
 
 def run(config: Config, arguments: argparse.Namespace) -> None:
@@ -24,7 +20,8 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
 
     Raises:
         RegistryError: nothing is registered.
-        GateError: the candidate did not pass the gate and `--force` is not given.
+        StorageError: the candidate's files are gone or damaged.
+        GateError: something speaks against it and `--force` is not given.
     """
     from metarec import registry, tracking
 
@@ -38,24 +35,9 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     if champion is not None and champion.number == candidate.number:
         print(f"{candidate.uri} is the champion already")
         return
-    note = _other_dataset(candidate, champion)
-    passed = bool(candidate.verdict["passed"])
-    if not passed and not arguments.force:
-        reasons = "; ".join([*candidate.verdict["reasons"], *note])
-        raise GateError(f"not promoted: {candidate.uri} did not pass the gate: {reasons}; --force promotes it anyway")
-    registry.promote(store, candidate.name, candidate.number, forced=not passed)
-    for line in note:
-        print(line)
-    print(f"promoted{'' if passed else ' by force'}: models:/{candidate.name}@{registry.CHAMPION} is {candidate.uri}")
-
-
-def _other_dataset(candidate: "Version", champion: "Version | None") -> list[str]:
-    if champion is None or champion.fingerprint == candidate.fingerprint:
-        return []
-    return [
-        f"{champion.uri}, the champion so far, was trained on another dataset (fingerprint "
-        f"{champion.fingerprint[:12]}, not {candidate.fingerprint[:12]}), so their results cannot be compared"
-    ]
+    promoted = registry.promote(store, candidate.name, candidate.number, forced=arguments.force)
+    by_force = " by force" if "forced" in promoted.tags else ""
+    print(f"promoted{by_force}: models:/{candidate.name}@{registry.CHAMPION} is {candidate.uri}")
 
 
 if __name__ == "__main__":

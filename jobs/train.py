@@ -19,7 +19,7 @@ from jobs.evaluate import evaluate_beside_floors, figures_of, report_files
 from jobs.train_seeds import work_on_seeds
 from metarec import storage
 from metarec.config import Config, with_values
-from metarec.errors import ConfigError, RegistryError, StorageError, TrackingError, UnreachableError
+from metarec.errors import ConfigError, GateError, RegistryError, StorageError, TrackingError, UnreachableError
 from metarec.train.run import RunFolder, keeping_status, locked, name_run, open_run
 
 if TYPE_CHECKING:
@@ -212,19 +212,9 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
         verdict=verdict.to_json(),
         report=storage.read_bytes(folder.report),
     )
-    if verdict.passed:
-        registry.promote(store, version.name, version.number)
-    return "\n".join(
-        [
-            "",
-            table,
-            "",
-            *promotion_lines(version, verdict),
-            f"report: {places_of(folder.report)}",
-            "",
-            *next_steps(config, dataset, store, version, verdict),
-        ]
-    )
+    lines, promoted = promotion_lines(store, version)
+    steps = next_steps(config, dataset, store, version, "champion" if promoted else "candidate")
+    return "\n".join(["", table, "", *lines, f"report: {places_of(folder.report)}", "", *steps])
 
 
 def beside_champion(
@@ -310,32 +300,37 @@ def champion_learner(
 
     if champion is None:
         return {}, None
-    who = f"{champion.uri}, the champion,"
     if champion.fingerprint != dataset.fingerprint:
-        return {}, f"{who} was trained on another preparation of the data and cannot be compared"
+        return {}, registry.of_other_dataset(champion, dataset.fingerprint)
     try:
         pulled = registry.pull(champion.uri, tracking_uri=store.uri)
     except UnreachableError:
         raise
     except (StorageError, RegistryError, ConfigError) as error:
         return {}, (
-            f"{who} cannot be read ({error}); python -m jobs.promote --force makes the candidate champion in its place"
+            f"{champion.as_champion} cannot be read ({error}); python -m jobs.promote --force makes the candidate "
+            "champion in its place"
         )
-    return {f"champion v{champion.number}": pulled}, None
+    return {champion.as_opponent: pulled}, None
 
 
-def promotion_lines(version: "Version", verdict: "Verdict") -> list[str]:
-    """Whether the model became the champion, and if not why not."""
-    if verdict.passed:
-        return [f"promoted: models:/{version.name}@champion is version {version.number}"]
+def promotion_lines(store: "Store", version: "Version") -> tuple[list[str], bool]:
+    """Promote a new version where it passed the gate; what there is to say of that, and whether it is the champion."""
+    from metarec import registry
+
     candidate = f"models:/{version.name}@candidate is version {version.number}"
-    return [candidate, *(f"not promoted: {reason}" for reason in verdict.reasons)]
+    if not version.verdict["passed"]:
+        return [candidate, *(f"not promoted: {reason}" for reason in version.verdict["reasons"])], False
+    try:
+        registry.promote(store, version.name, version.number)
+    except GateError as error:  # another became champion since this one was judged
+        return [candidate, error.message], False
+    return [f"promoted: models:/{version.name}@champion is version {version.number}"], True
 
 
-def next_steps(config: Config, dataset: "Dataset", store: "Store", version: "Version", verdict: "Verdict") -> list[str]:
+def next_steps(config: Config, dataset: "Dataset", store: "Store", version: "Version", alias: str) -> list[str]:
     """Three commands to copy."""
     items, high, low = dataset.item_ids()[:2], dataset.schema.heads[0].high, dataset.schema.heads[0].low
-    alias = "champion" if verdict.passed else "candidate"
     place = "".join(f" --set {shlex.quote(f'{name}={value}')}" for name, value in store_settings(config).items())
     example = ",".join(f"{item}:{rating:g}" for item, rating in zip(items, (high, low), strict=False))
     return [

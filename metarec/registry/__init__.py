@@ -5,7 +5,7 @@ JSON, which is all that `pull` reads. Two aliases move: `candidate` to the newes
 that passed the gate.
 """
 
-from metarec.registry.promotion import promote
+from metarec.registry.promotion import of_other_dataset, promote
 from metarec.registry.pulling import pull
 from metarec.registry.registration import log_and_register
 from metarec.registry.versions import CANDIDATE, CHAMPION, Version, candidate, champion
@@ -17,6 +17,7 @@ __all__ = [
     "candidate",
     "champion",
     "log_and_register",
+    "of_other_dataset",
     "promote",
     "pull",
 ]

@@ -39,6 +39,16 @@ class Version:
         return f"models:/{self.name}/{self.number}"
 
     @property
+    def as_champion(self) -> str:
+        """How sentences about today's champion begin."""
+        return f"{self.uri}, the champion,"
+
+    @property
+    def as_opponent(self) -> str:
+        """What it is called among the opponents of a candidate."""
+        return f"champion v{self.number}"
+
+    @property
     def fingerprint(self) -> str:
         """The fingerprint of the dataset that it was trained on."""
         return self.tags.get("dataset.fingerprint", "")

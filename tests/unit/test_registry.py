@@ -1,6 +1,5 @@
 """Registering, promoting and pulling, on a real sqlite store."""
 
-import argparse
 import ast
 import importlib.metadata
 import json
@@ -16,11 +15,10 @@ import pandas as pd
 import pytest
 
 import metarec
-from jobs import promote as promote_job
 from jobs.train import beside_champion, champion_learner
 from metarec import storage
 from metarec.config import load_config
-from metarec.errors import GateError, RegistryError, StorageError, TrackingError
+from metarec.errors import RegistryError, StorageError, TrackingError
 from metarec.registry import candidate, champion, log_and_register, promote, pull
 from metarec.tracking import open_store, start_run
 from tests.planted_evaluation import planted_evaluation
@@ -98,21 +96,6 @@ def test_the_newest_version_is_the_candidate_and_nothing_is_champion_by_itself(s
     second = register(store, config, "two")
     assert candidate(store, "two") == second
     assert champion(store, "two") is None
-
-
-def test_promoting_moves_the_champion_and_records_force(store, config):
-    first, second = register(store, config, "three"), register(store, config, "three")
-    promote(store, "three", first.number)
-    assert champion(store, "three").number == 1
-    promote(store, "three", second.number, forced=True)
-    assert champion(store, "three").number == 2
-    assert champion(store, "three").tags["forced"] == "true"
-    assert "forced" not in first.tags
-
-
-def test_a_version_that_is_not_there_cannot_be_promoted(store, version):
-    with pytest.raises(RegistryError, match=r"there is no models:/tiny/9; tiny has versions 1 "):
-        promote(store, "tiny", 9)
 
 
 def test_an_unknown_model_is_answered_with_what_is_registered(store, version):
@@ -274,47 +257,6 @@ def distributions_imported_by(files):
     return found
 
 
-def run_promote(home, name, *, force=False):
-    config = load_config(overrides=[f'output.root="{home}"', f"registry.model='{name}'"])
-    promote_job.run(config, argparse.Namespace(force=force))
-
-
-def test_the_promote_job_moves_the_champion_where_the_gate_passed(store, config, home, capsys):
-    register(store, config, "gated")
-    run_promote(home, "gated")
-    assert champion(store, "gated").number == 1
-    assert capsys.readouterr().out == "promoted: models:/gated@champion is models:/gated/1\n"
-    run_promote(home, "gated")
-    assert capsys.readouterr().out == "models:/gated/1 is the champion already\n"
-
-
-def test_the_promote_job_refuses_with_the_reasons_unless_forced(store, config, home, capsys):
-    verdict = {"passed": False, "reasons": ["mae .80 is above the user median's .79"], "opponents": {}}
-    version = register(store, config, "poor", verdict=verdict)
-    with pytest.raises(GateError, match=r"not promoted: models:/poor/1 .*above the user median's \.79; --force"):
-        run_promote(home, "poor")
-    assert champion(store, "poor") is None
-    run_promote(home, "poor", force=True)
-    assert champion(store, "poor").number == version.number
-    assert champion(store, "poor").tags["forced"] == "true"
-    assert capsys.readouterr().out.startswith("promoted by force: models:/poor@champion")
-
-
-def test_the_promote_job_says_when_the_champion_knew_another_dataset(store, config, home, capsys):
-    register(store, config, "moved")
-    run_promote(home, "moved")
-    other = tiny_learner()
-    other.facts["fingerprint"] = "cd" * 32
-    register(store, config, "moved", other)
-    run_promote(home, "moved")
-    assert "models:/moved/1, the champion so far, was trained on another dataset" in capsys.readouterr().out
-
-
-def test_the_promote_job_names_the_command_that_makes_a_candidate(store, home):
-    with pytest.raises(RegistryError, match=r"no candidate of absent is registered in sqlite.*python -m jobs\.train"):
-        run_promote(home, "absent")
-
-
 def test_the_champion_is_judged_with_the_seconds_that_its_training_took(store, config, monkeypatch):
     trained, candidate = tiny_learner(), tiny_learner()
     trained.facts["training_seconds"], candidate.facts["training_seconds"] = 7.0, 9.0
@@ -340,7 +282,10 @@ def test_a_champion_that_cannot_be_read_is_a_reason_not_to_promote_and_no_end_of
     assert list(rivals) == ["champion v1"]
     assert fault is None
     other = SimpleNamespace(fingerprint="cd" * 32)
-    assert champion_learner(other, store, version)[1].startswith("models:/hurt/1, the champion, was trained on another")
+    assert champion_learner(other, store, version)[1] == (
+        "models:/hurt/1, the champion, was trained on another dataset (fingerprint abababababab, not cdcdcdcdcdcd), so "
+        "that the two cannot be compared"
+    )
     weights = next(bundle_of(store, version).rglob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
     rivals, fault = champion_learner(dataset, store, version)
