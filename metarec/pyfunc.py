@@ -4,6 +4,7 @@ MLflow copies this file into the model and executes it there, which sets the mod
 import has an effect. The weights and items come from the bundle beside it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from metarec import storage
+from metarec.errors import RequestError
 from metarec.serving.learner import BUNDLE, Learner
 from metarec.serving.many_users import recommend_to_all
 
@@ -30,16 +32,18 @@ class MetarecModel(PythonModel):
 
         Args:
             context: unused; the learner is loaded.
-            model_input: a row a user; `support_items` (ids) and `support_ratings` are lists of one length.
-            params: `k`, how many items to recommend, 10 if left out.
+            model_input: a row a user; `support_items` (ids) and `support_ratings` (numbers, whole ones among them) are
+                lists of one length.
+            params: `k`, how many items to recommend, 10 if left out; fewer where a user has rated nearly all.
 
         Raises:
-            RequestError: a rating is outside the scale, an item is rated twice, or k is too large.
+            RequestError: a rating is none of the scale, an item is rated twice, a user has more items than ratings or
+                fewer, or k is above the number of items.
         """
         del context
         k = int((params or {}).get("k", 10))
         supports = zip(model_input["support_items"], model_input["support_ratings"], strict=True)
-        users = [[(str(i), float(r)) for i, r in zip(items, ratings, strict=True)] for items, ratings in supports]
+        users = [_pairs(number, items, ratings) for number, (items, ratings) in enumerate(supports)]
         served = recommend_to_all(self.learner, users, k=k)
         return pd.DataFrame(
             {
@@ -49,6 +53,15 @@ class MetarecModel(PythonModel):
                 "unknown": [list(user.unknown) for user in served],
             }
         )
+
+
+def _pairs(number: int, items: Sequence[str], ratings: Sequence[Any]) -> list[tuple[str, Any]]:
+    if len(items) != len(ratings):
+        raise RequestError(
+            f"user {number} of the request has {len(items)} support_items and {len(ratings)} support_ratings; give one "
+            "rating for each item"
+        )
+    return list(zip(map(str, items), ratings, strict=True))
 
 
 set_model(MetarecModel())

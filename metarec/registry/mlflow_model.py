@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import Array
+from mlflow.types.schema import AnyType, Array
 
 from metarec import storage
 from metarec.config import to_toml
@@ -44,8 +44,9 @@ def save_model(learner: Learner, folder: Path, model: Model, report: bytes) -> N
 
 def _signature() -> ModelSignature:
     texts, numbers = Array(DataType.string), Array(DataType.double)
+    ratings = Array(AnyType())  # JSON writes 5.0 as 5, and of an array of doubles MLflow refuses whole numbers
     return ModelSignature(
-        inputs=Schema([ColSpec(texts, "support_items"), ColSpec(numbers, "support_ratings")]),
+        inputs=Schema([ColSpec(texts, "support_items"), ColSpec(ratings, "support_ratings")]),
         outputs=Schema(
             [ColSpec(texts, "items"), ColSpec(texts, "titles"), ColSpec(numbers, "scores"), ColSpec(texts, "unknown")]
         ),

@@ -46,13 +46,13 @@ def recommend_to_all(
         among: the items that may be recommended; all if not given.
 
     Raises:
-        RequestError: a rating or a feature cannot be used, an item is rated twice, k is below 1, or one of `among` is
-            unknown.
+        RequestError: a rating or a feature cannot be used, an item is rated twice, one of `among` is unknown, or k is
+            below 1 or above the number of items that may be recommended.
     """
-    if k < 1:
-        raise RequestError(f"k is {k}; use 1 or more")
     users = [{}] * len(ratings) if users is None else users
     candidates = learner.candidates(among)
+    if not 1 <= k <= len(candidates):
+        raise RequestError(f"k is {k}; use 1 to {len(candidates)}, the {learner.words.rows} that may be recommended")
     # users with supports of like length together, so that little of a batch is padding
     order = sorted(range(len(ratings)), key=lambda user: len(ratings[user]))
     served: list[Served] = [Served([], ())] * len(ratings)

@@ -91,8 +91,34 @@ def test_ratings_are_answered_with_recommendations_and_unknown_items_are_reporte
     assert [answer["unknown"] for answer in answers] == [[], ["absent"], []]
 
 
-def test_a_rating_outside_the_scale_is_answered_with_the_reason(served):
+@pytest.mark.parametrize("ratings", ["[5, 2]", "[5.0, 2]", "[5, 2.5]", "[5.0, 2.0]"])
+def test_ratings_are_numbers_however_json_writes_them(served, ratings):
+    """JavaScript writes 5.0 as 5."""
+    user = {"support_items": ["7", "13"], "support_ratings": json.loads(ratings)}
+    best = tiny_learner().adapt(dict(zip(*user.values(), strict=True))).recommend(k=3)
+    answers = ask(served, [user, {"support_items": ["7"], "support_ratings": [4]}], k=3)
+    assert answers[0]["items"] == [each.item for each in best]
+    assert answers[0]["scores"] == pytest.approx([each.score for each in best], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("items", "ratings", "k", "reason"),
+    [
+        (["7"], [9.0], 2, "item '7' has rating 9.0; use 1 to 5"),
+        (["7"], ["good"], 2, "item '7' has rating good; use 1 to 5"),
+        (["7"], [None], 2, "item '7' has rating None; use 1 to 5"),
+        (["7", "13"], [5], 2, "user 0 of the request has 2 support_items and 1 support_ratings"),
+        (["7"], [5], 6, "k is 6; use 1 to 5, the items that may be recommended"),
+        (["7"], [5], 0, "k is 0; use 1 to 5, the items that may be recommended"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_the_reason(served, items, ratings, k, reason):
     with pytest.raises(urllib.error.HTTPError) as refused:
-        ask(served, [{"support_items": ["7"], "support_ratings": [9.0]}])
+        ask(served, [{"support_items": items, "support_ratings": ratings}], k=k)
     assert refused.value.code == 400
-    assert "item '7' has rating 9.0; use 1 to 5" in refused.value.read().decode()  # within MLflow's own answer
+    assert reason in refused.value.read().decode()  # within MLflow's own answer
+
+
+def test_a_user_who_rated_nearly_all_gets_what_is_left(served):
+    (answer,) = ask(served, [{"support_items": ["7", "11", "13", "17"], "support_ratings": [5, 4, 3, 2]}], k=5)
+    assert answer["items"] == ["19"]

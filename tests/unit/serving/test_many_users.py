@@ -85,7 +85,7 @@ def test_items_that_are_unknown_are_reported_and_left_out(learner):
 
 
 def test_who_has_fewer_items_left_gets_fewer(learner):
-    first, second = recommend_to_all(learner, [dict.fromkeys(ITEMS[:4], 3), {}], k=9)
+    first, second = recommend_to_all(learner, [dict.fromkeys(ITEMS[:4], 3), {}], k=5)
     assert [each.item for each in first.best] == ["19"]
     assert len(second.best) == 5
 
@@ -104,7 +104,8 @@ def test_users_keep_their_places_whatever_the_size_of_batches(learner, monkeypat
     [
         ({"7": 6}, 1, "item '7' has rating 6; use 1 to 5"),
         ([("7", 3), ("7", 4)], 1, "item '7' has 2 ratings"),
-        ({"7": 3}, 0, "k is 0; use 1 or more"),
+        ({"7": 3}, 0, "k is 0; use 1 to 5, the items that may be recommended"),
+        ({"7": 3}, 6, "k is 6; use 1 to 5"),
     ],
 )
 def test_what_cannot_be_used_is_refused(learner, ratings, k, sentence):
