@@ -188,7 +188,7 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
 
     learner = best_learner(config, dataset, folder)
     name = config.learner_name
-    evaluation, verdict = beside_champion(config, dataset, store, learner, name)
+    evaluation, verdict = beside_champion(config, dataset, tracked, learner, name)
     figures, primary = figures_of(evaluation, name), config.evaluate.primary
     facts = {
         "run": config.run.name,
@@ -218,16 +218,20 @@ def judge(config: Config, dataset: "Dataset", folder: RunFolder, store: "Store",
 
 
 def beside_champion(
-    config: Config, dataset: "Dataset", store: "Store", learner: "Learner", name: str
+    config: Config, dataset: "Dataset", tracked: "Run", learner: "Learner", name: str
 ) -> tuple["Evaluation", "Verdict"]:
     """The learner, under a name, evaluated beside the floors and today's champion, and what the gate says to it.
 
-    Nothing is promoted over a champion that it cannot be compared with.
+    Nothing is promoted over a champion that it cannot be compared with. One that this run made, before it was killed
+    or stopped, is no opponent.
     """
     from metarec import registry
     from metarec.evaluate.gate import judge as ask_gate
 
-    rivals, fault = champion_learner(dataset, store, registry.champion(store, config.model_name))
+    champion = registry.champion(tracked.store, config.model_name)
+    if champion is not None and champion.run_id == tracked.run_id:
+        champion = None
+    rivals, fault = champion_learner(dataset, tracked.store, champion)
     evaluation = evaluate_beside_floors(config, dataset, {**rivals, name: learner})
     verdict = ask_gate(
         evaluation,

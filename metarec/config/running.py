@@ -152,4 +152,4 @@ class RegistryConfig:
     """The model registry."""
 
     model: str = ""
-    """The registered model's name; empty = `metarec-` and the dataset's name."""
+    """The registered model's name, without '/', ':', '@' and "'"; empty = `metarec-` and the dataset's name."""

@@ -56,6 +56,7 @@ class Config:
         )
         self._require_something_to_learn()
         self._require_what_a_task_is_of()
+        self._require_a_name_that_can_be_registered()
         require(
             not self.learns_an_order or self.evaluate.primary == "ndcg@5",
             "evaluate.primary",
@@ -101,6 +102,17 @@ class Config:
         )
         kind = self.tables.user_features.get(ID) if name == ITEM_TASKS and tables else None
         require(kind is None, f"tables.user_features.{ID}", kind, "in item tasks the raters' own field is called so")
+
+    def _require_a_name_that_can_be_registered(self) -> None:
+        """MLflow takes neither '/' nor ':', and what stands around a name in a URI or a filter is no part of it."""
+        name = self.model_name
+        require(
+            name.strip(" .") != "" and not set(name) & set("/:@'"),
+            "registry.model",
+            name,
+            "use a name without '/', ':', '@' and \"'\""
+            + ("" if self.registry.model else "; this one comes from the folder that data.path names"),
+        )
 
     @property
     def words(self) -> TaskWords:

@@ -87,9 +87,10 @@ def find_version(
     version = number if number is not None else aliases.get(str(alias))
     if version not in versions:
         there = [f"@{each} (version {v})" for each, v in aliases.items()]
+        remedy = "python -m jobs.promote makes the candidate champion" if CANDIDATE in aliases else MAKE
         raise RegistryError(
             f"there is no {uri}; {name} has versions {', '.join(sorted(versions, key=int))} and aliases "
-            f"{', '.join(there) or 'none'}; python -m jobs.promote makes the candidate champion"
+            f"{', '.join(there) or 'none'}; {remedy}"
         )
     return versions[version]
 

@@ -126,11 +126,29 @@ def test_an_evaluation_refuses_lists_longer_than_a_task_can_fill(finished):
     assert refused.stdout == ""
 
 
+@pytest.mark.slow
+def test_a_run_that_was_killed_when_its_model_was_champion_already_finds_it_again(tmp_path):
+    small = ("--set", "run.name=first", *SMALL, "train.num_workers=0")
+    assert run_job("train", *small, root=tmp_path).returncode == 0
+    assert run_job("promote", "--force", root=tmp_path).returncode == 0
+    state = tmp_path / "runs/first/run.json"
+    document = json.loads(state.read_text())
+    del document["summary"]
+    state.write_text(json.dumps({**document, "status": "running"}))
+    again = run_job("train", *small, root=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "models:/metarec-synthetic@candidate is version 1" in again.stdout
+    assert "champion v1" not in again.stdout
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert [version.version for version in client.search_model_versions("name = 'metarec-synthetic'")] == [1]
+
+
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
         ("inner.lr=-1", "inner.lr is -1.0; use a number above 0"),
         ("algorithm.adapt=decoder.*", "algorithm.adapt: 'decoder.*' selects no parameter; there are network"),
+        ("registry.model=a/b", "registry.model is 'a/b'; use a name without '/', ':', '@' and \"'\""),
         ("inner.rl=1", "unknown setting 'inner.rl'; did you mean 'inner.lr'?"),
         ("evaluate.k=11", "evaluate.k is 11, but a task has 10 query rows to rank (task.num_query); use 10 or less"),
     ],

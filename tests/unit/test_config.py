@@ -136,6 +136,7 @@ def test_lists_become_tuples_and_go_back_to_lists():
             "run.name=a/b",
             "run.name is 'a/b'; use letters, digits, '-', '_' and '.', not starting with '.' or '-'",
         ),
+        ("registry.model=a/b", "registry.model is 'a/b'; use a name without '/', ':', '@' and \"'\""),
         ("iner.lr=1", "unknown setting 'iner'; did you mean 'inner'?"),
         ("inner.step=1", "unknown setting 'inner.step'; did you mean 'inner.steps'?"),
         ("lr=1", "override 'lr=1' is not of the form table.key=value, such as inner.lr=0.1"),
@@ -313,6 +314,14 @@ def test_a_relative_root_becomes_absolute_and_a_uri_stays(monkeypatch, tmp_path)
 def test_dataset_and_model_are_named_after_the_source(overrides, dataset, model):
     config = load_config(None, overrides)
     assert (config.dataset_name, config.model_name) == (dataset, model)
+
+
+def test_a_folder_that_gives_a_model_no_name_is_refused_with_where_the_name_comes_from():
+    sentence = (
+        r"registry\.model is 'metarec-a:b'; use a name without .*; this one comes from the folder that data\.path"
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(None, ["data.source=tables", "data.path=/data/a:b", "tables.ratings=r.csv"])
 
 
 def test_a_config_cannot_be_changed():

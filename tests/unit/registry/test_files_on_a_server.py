@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs.train import champion_predictor
+from jobs.train import champion_learner
 from metarec.config import load_config
 from metarec.errors import StorageError, TrackingError
 from metarec.registry import candidate, pull
@@ -44,7 +44,7 @@ def test_a_champion_whose_files_are_gone_is_a_reason_not_to_promote_and_no_end_o
         file.unlink()
     with pytest.raises(StorageError, match=r"^model models:/gone/1 cannot be used: its files are gone from mlflow-art"):
         pull(version.uri, tracking_uri=store.uri)
-    rivals, fault = champion_predictor(SimpleNamespace(fingerprint="ab" * 32), store, candidate(store, "gone"))
+    rivals, fault = champion_learner(SimpleNamespace(fingerprint="ab" * 32), store, candidate(store, "gone"))
     assert rivals == {}
     assert re.fullmatch(
         r"models:/gone/1, the champion, cannot be read \(model models:/gone/1 cannot be used: its files are gone from "
@@ -79,5 +79,5 @@ def test_a_server_that_fails_to_give_files_ends_training_with_all_that_it_says(s
     gate.refused = "/mlflow-artifacts/artifacts/"
     behind = open_store(load_config(overrides=[f'output.root="{config.output.root}"', f'tracking.uri="{gate.uri}"']))
     with pytest.raises(TrackingError, match=rf"the MLflow server {gate.uri} answers 500; look at its log"):
-        champion_predictor(SimpleNamespace(fingerprint="ab" * 32), behind, version)
+        champion_learner(SimpleNamespace(fingerprint="ab" * 32), behind, version)
     gate.close()
