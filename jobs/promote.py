@@ -29,7 +29,8 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     candidate = registry.candidate(store, config.model_name)
     if candidate is None:
         raise RegistryError(
-            f"no candidate of {config.model_name} is registered in {store.uri}; python -m jobs.train makes one"
+            f"no candidate of {config.model_name} is registered in {tracking.shown(store.uri)}; python -m jobs.train "
+            "makes one"
         )
     champion = registry.champion(store, config.model_name)
     if champion is not None and champion.number == candidate.number:

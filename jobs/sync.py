@@ -75,7 +75,8 @@ def _send(folder: RunFolder, trial: Trial | None, store: "Store") -> str:
     with tracking.talking_to(store.uri):
         found = tracking.find_run(store.client, run_id)
     if found is None:
-        raise TrackingError(f"its MLflow run {run_id} is not in {store.uri}; set tracking.uri to where it was started")
+        place = tracking.shown(store.uri)
+        raise TrackingError(f"its MLflow run {run_id} is not in {place}; set tracking.uri to where it was started")
     num_lines = sum(tracking.Outbox(store, run_id, journal, warn=command.say).send() for journal in folder.journals)
     # Of a trial the search's record counts: a search that was killed had no time to hand it on.
     kept = STATUS[trial.result.ending] if trial and trial.result else state.get("status")

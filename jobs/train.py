@@ -333,16 +333,27 @@ def promotion_lines(store: "Store", version: "Version") -> tuple[list[str], bool
 
 
 def next_steps(config: Config, dataset: "Dataset", store: "Store", version: "Version", alias: str) -> list[str]:
-    """Three commands to copy."""
+    """Three commands to copy, the second of which is an address where a server has the runs."""
     items, high, low = dataset.item_ids()[:2], dataset.schema.heads[0].high, dataset.schema.heads[0].low
     place = "".join(f" --set {shlex.quote(f'{name}={value}')}" for name, value in store_settings(config).items())
     example = ",".join(f"{item}:{rating:g}" for item, rating in zip(items, (high, low), strict=False))
     return [
         "next steps:",
         f'  python -m jobs.recommend --model models:/{version.name}@{alias} --ratings "{example}" -k 10{place}',
-        f"  mlflow ui --backend-store-uri {shlex.quote(store.uri)}",
+        f"  {mlflow_page(store)}",
         f"  python -m jobs.evaluate --model models:/{version.name}@{alias}{place}",
     ]
+
+
+def mlflow_page(store: "Store") -> str:
+    """The page of a store's experiment on its server, or the command that starts one for a database."""
+    from metarec.tracking import shown
+
+    place = shown(store.uri)
+    if place.startswith(("http://", "https://")):
+        return f"{place.rstrip('/')}/#/experiments/{store.experiment_id}"
+    # A database's password is nowhere but in the environment.
+    return f"mlflow ui --backend-store-uri {shlex.quote(place) if place == store.uri else '$MLFLOW_TRACKING_URI'}"
 
 
 def store_settings(config: Config) -> dict[str, str]:

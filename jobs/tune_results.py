@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.command import say
-from jobs.train import judge, outboxes_of
+from jobs.train import judge, mlflow_page, outboxes_of
 from metarec import storage
 from metarec.config import Config
 from metarec.errors import TrainingError
@@ -99,13 +99,9 @@ def places_to_look(search: "Search", store: "Store") -> list[str]:
     dashboard = ray.init(
         ignore_reinit_error=True, logging_level=logging.ERROR
     ).dashboard_url  # of the Ray that is there
-    page = f"/#/experiments/{store.experiment_id}"
-    served = store.uri.startswith("http")
-    start = store.uri + page if served else f"mlflow ui --backend-store-uri {shlex.quote(store.uri)}"
-    lines = [
-        f"  {start}",
-        f"    ({'' if served else f'at {page} '}select the children of {search.config.run.name}: Compare)",
-    ]
+    start, page = mlflow_page(store), f"/#/experiments/{store.experiment_id}"
+    where = "" if start.endswith(page) else f"at {page} "
+    lines = [f"  {start}", f"    ({where}select the children of {search.config.run.name}: Compare)"]
     if importlib.util.find_spec("tensorboard") and "://" not in search.folder.uri:
         lines.append(f"  tensorboard --logdir {shlex.quote(storage.join(search.folder.uri, 'tune'))}")
     runs = ", and the Train run of each trial" if search.config.train.num_workers else ""

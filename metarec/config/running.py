@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from metarec.config.check import require
+from metarec.config.check import refuse_password, require
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,9 @@ class OutputConfig:
 
     root: str = ""
     """Path or storage URI of datasets, runs and the embedded store; empty = `$METAREC_HOME` or `~/.metarec`."""
+
+    def __post_init__(self) -> None:
+        refuse_password("output.root" if self.root else "METAREC_HOME", self.uri)
 
     @property
     def uri(self) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metarec.config.check import require
+from metarec.config.check import refuse_password, require
 from metarec.config.learning import RANKING_LOSSES, AlgorithmConfig, InnerConfig, ModelConfig, OuterConfig
 from metarec.config.ratings import DataConfig, ProtocolConfig, SyntheticConfig, TablesConfig, TaskConfig
 from metarec.config.running import (
@@ -57,6 +57,10 @@ class Config:
         self._require_something_to_learn()
         self._require_what_a_task_is_of()
         self._require_a_name_that_can_be_registered()
+        for table, settings in vars(self).items():
+            for key, value in vars(settings).items():
+                if isinstance(value, str):
+                    refuse_password(f"{table}.{key}", value)
         require(
             not self.learns_an_order or self.evaluate.primary == "ndcg@5",
             "evaluate.primary",

@@ -4,7 +4,7 @@ from metarec.tracking.delivery import Delivery
 from metarec.tracking.machine import sampled_machine
 from metarec.tracking.outbox import Outbox
 from metarec.tracking.run import STATUS, Run, Status, find_run, start_run, track
-from metarec.tracking.store import Store, connect, open_store, store_uri, talking_to
+from metarec.tracking.store import Store, connect, open_store, shown, store_uri, talking_to
 
 __all__ = [
     "STATUS",
@@ -17,6 +17,7 @@ __all__ = [
     "find_run",
     "open_store",
     "sampled_machine",
+    "shown",
     "start_run",
     "store_uri",
     "talking_to",

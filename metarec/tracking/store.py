@@ -132,6 +132,11 @@ def talking_to(uri: str) -> Iterator[None]:
         ) from error
 
 
+def shown(text: str) -> str:
+    """A text as messages show it: its URIs without user, password and options."""
+    return re.sub(r"(://)[^/@\s]*@|(://[^\s?]*)\?\S*password=\S*", r"\1\2", text)
+
+
 @contextlib.contextmanager
 def _alone(uri: str) -> Iterator[None]:
     """One process at a time: parallel first uses of a sqlite store leave it broken for good."""
@@ -144,8 +149,8 @@ def _alone(uri: str) -> Iterator[None]:
         lock = (database.parent / f".{database.name}.lock").open("a")
     except OSError as error:
         raise TrackingError(
-            f"cannot write the MLflow store {uri}: {error.strerror}; set output.root or tracking.uri to a place that "
-            "can be written"
+            f"cannot write the MLflow store {shown(uri)}: {error.strerror}; set output.root or tracking.uri to a place "
+            "that can be written"
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -195,11 +200,6 @@ def _no_answer(uri: str, reason: object) -> str:
         f"the MLflow server {shown(uri)} does not answer: {reason}; start it or change tracking.uri "
         "(MLFLOW_TRACKING_URI)"
     )
-
-
-def shown(uri: str) -> str:
-    """A text as messages show it: its URIs without user and password."""
-    return re.sub(r"//[^/@\s]*@", "//", uri)
 
 
 def _reason(error: Exception) -> str:

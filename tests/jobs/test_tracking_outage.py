@@ -105,6 +105,18 @@ def test_a_search_whose_server_stays_away_says_at_its_end_how_to_go_on(server, t
     )
 
 
+def test_a_password_of_the_environment_is_kept_and_shown_nowhere(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//me:n0t-to-be-seen@"))
+    root = tmp_path / "home"
+    done = run_job("train", "--set", "run.name=first", *SMALL, "train.num_workers=0", root=root)
+    assert done.returncode == 0, done.stderr
+    assert f"  {server.uri}/#/experiments/1" in done.stdout.splitlines()
+    files = [file for folder in (root, server.folder) for file in folder.rglob("*") if file.is_file()]
+    assert root / "runs/first/run.json" in files
+    assert not [file for file in files if b"n0t-to-be-seen" in file.read_bytes()]
+    assert "n0t-to-be-seen" not in done.stdout + done.stderr
+
+
 def test_a_model_is_registered_beside_a_champion_whose_files_the_server_has_lost_and_can_take_its_place(
     server, tmp_path
 ):

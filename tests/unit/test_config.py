@@ -324,6 +324,57 @@ def test_a_folder_that_gives_a_model_no_name_is_refused_with_where_the_name_come
         load_config(None, ["data.source=tables", "data.path=/data/a:b", "tables.ratings=r.csv"])
 
 
+@pytest.mark.parametrize(
+    ("name", "uri", "shown", "remedy"),
+    [
+        ("tracking.uri", "http://me:pw@host:1/x", "http://host:1/x", "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PA"),
+        ("tracking.uri", "https://token@host", "https://host", "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
+        (
+            "tracking.uri",
+            "postgresql://me:pw@host/db",
+            "postgresql://host/db",
+            "MLFLOW_TRACKING_URI in the environment",
+        ),
+        ("tracking.uri", "mysql://host/db?user=me&password=pw", "mysql://host/db", "MLFLOW_TRACKING_URI in the env"),
+        (
+            "output.root",
+            "s3://key:pw@bucket/x?region=y",
+            "s3://bucket/x",
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        ("data.path", "s3://key:pw@bucket/x", "s3://bucket/x", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_a_setting_with_a_password_is_refused_without_showing_it(name, uri, shown, remedy):
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [f"{name}='{uri}'"])
+    kept = "has a password or token in it, which would be kept with every run and model; leave it out and set"
+    assert caught.value.message.startswith(f"{name} ({shown}) {kept} ")
+    assert remedy in caught.value.message
+    assert "pw" not in caught.value.message
+    assert "token@" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "output.root='gs://anonymous@bucket/x'",
+        "output.root='s3://bucket/x?endpoint_override=http://host:1&region=y'",
+        "tracking.uri='sqlite:////folder:a@b/mlflow.db'",
+        "tracking.uri='http://host:5000/a@b'",
+        "data.path='/folder:a@b'",
+    ],
+)
+def test_a_uri_without_a_password_is_taken(override):
+    assert load_config(None, [override])
+
+
+def test_a_password_in_the_environments_output_root_is_refused(monkeypatch):
+    monkeypatch.setenv("METAREC_HOME", "s3://key:pw@bucket/x")
+    with pytest.raises(ConfigError, match=r"^METAREC_HOME \(s3://bucket/x\) has a password"):
+        load_config()
+
+
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().inner.lr = 1.0

@@ -12,9 +12,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from jobs.train import mlflow_page
 from metarec.config import load_config
 from metarec.errors import ConfigError, TrackingError
-from metarec.tracking import connect, open_store, sampled_machine, start_run, store_uri, talking_to, track
+from metarec.tracking import Store, connect, open_store, sampled_machine, start_run, store_uri, talking_to, track
 from metarec.train.journal import read_journal
 from metarec.train.run import RunFolder
 from tests.tracking_server import Gate
@@ -131,6 +132,20 @@ def test_a_password_in_a_uri_does_not_get_into_messages():
         place = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(TrackingError, match=f"the MLflow server http://{place} does not answer"):
         connect(f"http://me:secret@{place}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("http://me:secret@host:5000/", "http://host:5000/#/experiments/7"),
+        ("https://host/mlflow", "https://host/mlflow/#/experiments/7"),
+        ("sqlite:////a folder/mlflow.db", "mlflow ui --backend-store-uri 'sqlite:////a folder/mlflow.db'"),
+        ("postgresql://me:secret@host/db", "mlflow ui --backend-store-uri $MLFLOW_TRACKING_URI"),
+        ("mysql://host/db?user=me&password=secret", "mlflow ui --backend-store-uri $MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_the_page_to_look_at_is_on_the_server_or_on_one_that_a_command_starts(uri, expected):
+    assert mlflow_page(Store(uri, MlflowClient("http://nowhere"), "7")) == expected
 
 
 def test_of_what_mlflow_says_all_headings_stand_before_the_first_sentence():

@@ -12,7 +12,8 @@ from mlflow.exceptions import MlflowException
 from metarec.config import Config, load_config
 from metarec.config.running import RegistryConfig
 from metarec.errors import ConfigError, RegistryError, TrackingError
-from metarec.registry import Figure, candidate, log_and_register, pull
+from metarec.evaluate.interval import Interval
+from metarec.registry import candidate, log_and_register, pull
 from metarec.tracking import open_store, start_run
 from tests.registered import REPORT, VERDICT, register
 from tests.tiny_learner import tiny_learner
@@ -33,7 +34,7 @@ def store(config):
 
 
 def log(run, name, *, mae=0.75, verdict=VERDICT):
-    metrics = {"mae": Figure(mae, 0.7, 0.8)}
+    metrics = {"mae": Interval(mae, 0.7, 0.8)}
     return log_and_register(run, tiny_learner(), name=name, metrics=metrics, verdict=verdict, report=REPORT)
 
 
