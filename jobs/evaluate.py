@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import metarec
 from jobs import command
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from metarec.evaluate.gate import Verdict
     from metarec.evaluate.predictor import Predict
     from metarec.serving.learner import Learner
+    from metarec.tracking import Store
 
 OWN_TABLES = ("run", "train", "output", "tracking", "registry")
 """What a job says of itself; everything else is the model's, unless a person names it."""
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(config: Config, arguments: argparse.Namespace) -> None:
     """Print the table of results and write the report."""
     from metarec.evaluate.report import check_report_path
-    from metarec.tracking import store_uri
+    from metarec.tracking import open_store, store_uri
 
     if arguments.report:
         check_report_path(arguments.report)
@@ -58,22 +59,42 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
     first, *_ = learners.values()
     refuse_what_training_settled(first, config, arguments, uris[0])
     own = as_trained(first, config, flat_names(read_document(arguments.config, arguments.set)))
-    print(judge_together(own, learners, place=arguments.report), flush=True)
+    store = open_store(own)  # before the work, which would be for nothing
+    judged = judge_together(own, learners, place=arguments.report)
+    print(judged.table, flush=True)
+    keep(own, store, judged)
 
 
-def judge_together(config: Config, learners: "Mapping[str, Learner]", *, place: str | None) -> str:
-    """Judge models of one dataset beside the floors, keep the report, and return the table of results.
+class Judged(NamedTuple):
+    """What came of judging some models.
+
+    Attributes:
+        evaluation: of all, beside the floors.
+        verdict: of the gate, on the last one.
+        facts: of models and dataset, for reports.
+        table: of results.
+    """
+
+    evaluation: "Evaluation"
+    verdict: "Verdict"
+    facts: dict[str, object]
+    table: str
+
+
+def judge_together(config: Config, learners: "Mapping[str, Learner]", *, place: str | None) -> Judged:
+    """Judge models of one dataset beside the floors, and write the report.
 
     Args:
         config: what they are judged on, and how.
         learners: by what they are called.
-        place: of the report; None = it is kept in MLflow alone.
+        place: of the report; None = it is written nowhere.
 
     Raises:
         RegistryError: one of them was trained on another preparation of the data.
     """
     from metarec.data.prepare import dataset_fingerprint, prepare
     from metarec.evaluate.gate import judge
+    from metarec.evaluate.report import places_of, write_report
     from metarec.evaluate.requirements import require_judgeable, require_lists
     from metarec.evaluate.table import render_table
 
@@ -91,33 +112,30 @@ def judge_together(config: Config, learners: "Mapping[str, Learner]", *, place: 
         opponents=[name for name in evaluation.predictors if name not in learners and name != candidate],
         primary=config.evaluate.primary,
     )
-    facts = {
+    facts: dict[str, object] = {
         "model": candidate,
         "models": list(learners),
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
         "protocol": config.protocol.name,
     }
-    keep(config, evaluation, verdict, place=place, facts=facts)
-    return render_table(evaluation, primary=config.evaluate.primary)
-
-
-def keep(
-    config: Config, evaluation: "Evaluation", verdict: "Verdict", *, place: str | None, facts: Mapping[str, object]
-) -> None:
-    """Write the report to a place, where one is wanted, and log it as a run of its own."""
-    from metarec.evaluate.report import places_of, write_report
-    from metarec.tracking import open_store, start_run
-
-    candidate = evaluation.predictors[-1]
-    tags = {"metarec.job": "evaluate", "model": candidate}
-    with start_run(open_store(config), f"evaluate {candidate}", config, tags=tags) as tracked:
-        tracked.log_metrics(0, {f"test.{name}": value for name, value in figures_of(evaluation, candidate).items()})
-        for name, content in report_files(evaluation, verdict, config.evaluate.primary, facts).items():
-            tracked.log_artifact_bytes(name, content)
     if place:
         write_report(evaluation, verdict, place, primary=config.evaluate.primary, **facts)
         say(f"wrote {places_of(place)}")
+    return Judged(evaluation, verdict, facts, render_table(evaluation, primary=config.evaluate.primary))
+
+
+def keep(config: Config, store: "Store", judged: Judged) -> None:
+    """Log a report as a run of its own."""
+    from metarec.tracking import start_run
+
+    evaluation, verdict, facts, _ = judged
+    candidate = evaluation.predictors[-1]
+    tags = {"metarec.job": "evaluate", "model": candidate}
+    with start_run(store, f"evaluate {candidate}", config, tags=tags) as tracked:
+        tracked.log_metrics(0, {f"test.{name}": value for name, value in figures_of(evaluation, candidate).items()})
+        for name, content in report_files(evaluation, verdict, config.evaluate.primary, facts).items():
+            tracked.log_artifact_bytes(name, content)
 
 
 def report_files(

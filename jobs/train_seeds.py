@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import metarec
 from jobs.command import say
-from jobs.evaluate import judge_together
+from jobs.evaluate import judge_together, keep
 from metarec import storage
 from metarec.config import Config, with_values
 from metarec.train.run import RunFolder, keeping_status
@@ -22,7 +22,7 @@ def work_on_seeds(config: Config, folder: RunFolder, train: Callable[[Config], N
         What a person should read at the end.
     """
     from metarec.evaluate.report import places_of
-    from metarec.tracking import store_uri
+    from metarec.tracking import open_store, store_uri
 
     with keeping_status(folder):
         models = {}
@@ -33,8 +33,10 @@ def work_on_seeds(config: Config, folder: RunFolder, train: Callable[[Config], N
             trained = RunFolder(storage.join(config.output.uri, "runs", own.run.name))
             models[f"seed {seed}"] = f"runs:/{trained.read_state()['mlflow_run_id']}/model"
         learners = {name: metarec.pull(uri, tracking_uri=store_uri(config)) for name, uri in models.items()}
-        table = judge_together(config, learners, place=folder.report)
-    summary = "\n".join(["", table, "", f"report: {places_of(folder.report)}"])
+        store = open_store(config)
+        judged = judge_together(config, learners, place=folder.report)
+        keep(config, store, judged)
+    summary = "\n".join(["", judged.table, "", f"report: {places_of(folder.report)}"])
     folder.update_state(status="finished", summary=summary)
     return summary
 

@@ -1,10 +1,12 @@
 """The evaluation of several models, over whole catalogues, and what it refuses before any work."""
 
 import json
+import socket
 
 import pytest
 
-from tests.jobs.command_line import SMALL, last_line, run_job
+from tests.jobs.command_line import SMALL, last_line, run_job, start_job
+from tests.tracking_server import Gate, TrackingServer
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_anything_is_pulled(tmp_path):
@@ -103,3 +105,47 @@ def test_models_of_different_datasets_are_not_judged_together(seeds):
     assert refused.returncode == 1
     assert "models:/metarec-synthetic/3 was trained on dataset" in last_line(refused.stderr)
     assert "starting" not in refused.stdout
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A gate before a server of MLflow."""
+    (tmp_path / "server").mkdir()
+    server = TrackingServer(tmp_path / "server")
+    gate = Gate(server.uri)
+    yield gate
+    gate.close()
+    server.kill()
+
+
+def a_folder_with_a_model(root):
+    return str(next(root.glob("mlflow-artifacts/models/*/artifacts")))
+
+
+@pytest.mark.slow
+def test_a_tracker_that_is_away_is_named_before_anything_is_evaluated(seeds, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    report = tmp_path / "report.json"
+    model = ("--model", a_folder_with_a_model(seeds), "--report", str(report))
+    refused = run_job("evaluate", *model, "--set", f"tracking.uri={uri}", root=seeds)
+    assert refused.returncode == 1
+    assert last_line(refused.stderr).startswith(f"error: the MLflow server {uri} does not answer: ")
+    assert refused.stdout == ""
+
+
+@pytest.mark.slow
+def test_a_tracker_that_fails_in_the_end_leaves_the_report_and_the_table(seeds, gate, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    report = tmp_path / "report.json"
+    model = ("--model", a_folder_with_a_model(seeds), "--report", str(report))
+    said = ""
+    with start_job("evaluate", *model, "--set", f"tracking.uri={gate.uri}", root=seeds) as job:
+        for line in job.stdout:
+            said += line
+            if "evaluating" in line:
+                gate.mode = "error"
+    assert job.returncode == 1, said
+    assert last_line(said).startswith(f"error: the MLflow server {gate.uri} answers 500; ")
+    assert "factorisation + fold-in" in said
+    assert json.loads(report.read_text())["kind"] == "report"
