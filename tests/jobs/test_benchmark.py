@@ -68,8 +68,16 @@ def test_the_tracking_benchmark_measures_beside_every_kind_of_tracker(tmp_path):
     done = run_job("benchmark", "tracking", "--quick", "--threads", "1", "--report", str(file), root=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads(file.read_text())
-    assert report["cost"].keys() == {"no tracker", "healthy", "gone", "10 s a call", "answers 500"}
-    assert report["cost"]["no tracker"] == 0
-    assert report["sending"]["no tracker"] == 0
-    assert min(report["sending"][name] for name in ("gone", "answers 500")) > 0
-    assert min(report["seconds_a_step"].values()) > 0
+    assert report["cases"].keys() == {
+        "a thread that computes 1 %",
+        "sqlite in the process",
+        "a server",
+        "a server that is gone",
+        "a server that takes 10 s a call",
+        "a server that answers 500",
+    }
+    for case in report["cases"].values():
+        assert case["num_steps"] > 0
+        assert case["lost"]["low"] <= case["lost"]["value"] <= case["lost"]["high"]
+    assert min(report["cases"][name]["computed"] for name in report["cases"] if name.startswith("a server")) > 0
+    assert "| a server that is gone |" in done.stdout
