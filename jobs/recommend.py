@@ -9,7 +9,7 @@ With --items FILE, a table of items that were added after training, the model sc
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import metarec
 from jobs import command
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 REASONS = 3
 """Contributions that `--explain` shows of each recommended item."""
+NUM_RECOMMENDED = 10
+"""Items where `-k` says nothing."""
+QUESTIONS: Final = "variance"
+"""How `--ask` chooses where `--by` says nothing."""
 NAMED = 3
 """Unknown ids that a line names."""
 
@@ -38,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--ask", type=int, metavar="N", help="the N items to ask a new user about")
     parser.add_argument("--user", default="", metavar="FEATURE=VALUE,…", help='such as "age=25,gender=F"')
-    parser.add_argument("-k", type=int, default=10, help="how many items to recommend (10)")
+    parser.add_argument("-k", type=int, metavar="K", help=f"how many items to recommend ({NUM_RECOMMENDED})")
     parser.add_argument("--explain", action="store_true", help="what the user's ratings did to each score")
     parser.add_argument(
         "--items",
@@ -49,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deny", metavar="FILE", help="never recommend these items; one id a line")
     parser.add_argument("--out", metavar="DIR", help="with --users: an empty folder for the Parquet files")
     parser.add_argument(
-        "--by", default="variance", choices=("variance", "evidence", "gradient"), help="with --ask: the choice"
+        "--by", choices=(QUESTIONS, "evidence", "gradient"), help=f"with --ask: the choice ({QUESTIONS})"
     )
 
 
@@ -88,6 +92,10 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             "--items: what to ask about is chosen by training ratings, which new items have none of; leave it out "
             "with --ask"
         )
+    if arguments.by is not None and arguments.ask is None:
+        raise RequestError("--by says how --ask chooses what to ask about; leave it out without --ask")
+    if arguments.k is not None and arguments.ask is not None:
+        raise RequestError("-k says how many items to recommend, --ask how many to ask about; leave one of them out")
     for name in ("allow", "deny"):
         if getattr(arguments, name) is not None and arguments.ask is not None:
             raise RequestError(f"--{name} says what may be recommended; leave it out with --ask")
@@ -98,7 +106,7 @@ def serve_one(config: Config, arguments: argparse.Namespace) -> None:
     ratings, features = parse_ratings(arguments.ratings), parse_user(arguments.user)
     learner = _with_items(_pull(arguments.model, config), config, arguments)
     user = learner.adapt(ratings, user=features)
-    best = user.recommend(arguments.k, among=_allowed(learner, arguments))
+    best = user.recommend(_k(arguments), among=_allowed(learner, arguments))
     rows = [(f"{place}", each.item, each.title, f"{each.score:.2f}") for place, each in enumerate(best, start=1)]
     table, *lines = render(rows, learner.words.row).splitlines()
     print(table)
@@ -113,13 +121,13 @@ def serve_table(config: Config, arguments: argparse.Namespace) -> None:
 
     learner = _with_items(_pull(arguments.model, config), config, arguments)
     among = _allowed(learner, arguments) or learner.item_ids
-    check_request(learner, arguments.out, k=arguments.k, among=among)
+    check_request(learner, arguments.out, k=_k(arguments), among=among)
     table = read_users(learner, arguments.users, config.tables)
     for line in _notes(table):
         print(line)
     with command.ray_session():
         say(f"recommending to {table.users.num_rows:,} users of {table.num_rows:,} rows")
-        recommend_to_table(learner, table.users, arguments.out, k=arguments.k, among=among)
+        recommend_to_table(learner, table.users, arguments.out, k=_k(arguments), among=among)
     say(f"{table.users.num_rows:,} users have their items in {arguments.out}")
 
 
@@ -128,9 +136,13 @@ def ask(config: Config, arguments: argparse.Namespace) -> None:
     from metarec.serving.onboarding import choose_questions
 
     learner = _pull(arguments.model, config)
-    chosen = choose_questions(learner, arguments.ask, by=arguments.by)
+    chosen = choose_questions(learner, arguments.ask, by=arguments.by or QUESTIONS)
     rows = [(f"{place}", each.item, each.title, f"{each.value:.3f}") for place, each in enumerate(chosen, start=1)]
-    print(render(rows, learner.words.row, arguments.by))
+    print(render(rows, learner.words.row, arguments.by or QUESTIONS))
+
+
+def _k(arguments: argparse.Namespace) -> int:
+    return NUM_RECOMMENDED if arguments.k is None else int(arguments.k)
 
 
 def parse_ratings(text: str) -> list[tuple[str, float]]:

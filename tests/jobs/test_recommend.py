@@ -38,10 +38,10 @@ def model(tmp_path_factory):
     return folder
 
 
-def arguments(model, ratings=None, user="", k=2, **others):
+def arguments(model, ratings=None, user="", k=None, **others):
     others = {"explain": False, "allow": None, "deny": None, "users": None, "out": None, "ask": None} | others
     others = {"items": None} | others
-    return argparse.Namespace(model=model, ratings=ratings, user=user, k=k, **{"by": "variance"} | others)
+    return argparse.Namespace(model=model, ratings=ratings, user=user, k=k, **{"by": None} | others)
 
 
 def test_prints_a_numbered_table_of_what_the_user_has_not_rated(model, capsys):
@@ -150,6 +150,8 @@ def test_the_items_to_ask_about_are_printed(model, capsys, tmp_path):
             {"ask": 3, "items": "x"},
             "--items: what to ask about is chosen by training ratings, which new items have none",
         ),
+        ({"ratings": "", "by": "evidence"}, "--by says how --ask chooses"),
+        ({"ask": 3, "k": 5}, "-k says how many items to recommend, --ask how many to ask about"),
         ({"ask": 3, "deny": "x"}, "--deny says what may be recommended; leave it out with --ask"),
     ],
 )
