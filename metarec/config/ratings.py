@@ -21,10 +21,14 @@ class DataConfig:
     """Users with fewer usable ratings are left out, counted and named in the quarantine file."""
     max_quarantined: float = 0.01
     """The share of rows that may be unusable before the job stops."""
+    extra_genres: bool = False
+    """Whether films of movielens-1m have the genres of `movies_extra.parquet` in place of the coarser of `movies.dat`;
+    a film that has none there keeps its own."""
     content_statistics: bool = False
-    """Whether items get two dense fields for when nobody has rated them: `content_statistics`, how training users
-    received other items of the same content, from categorical and multi-valued features and the words of titles, and
-    `content_vectors`, the bias and the taste vector that a regression on those features expects of them."""
+    """Whether items get three dense fields for when nobody has rated them: `content_statistics`, how training users
+    received other items of the same content, from categorical and multi-valued features and the words of titles;
+    `content_vectors`, the bias and the taste vector that a regression on those features expects of them; and
+    `content_expectation`, the bias alone, by a regression on words of titles and pairs of values as well."""
 
     def __post_init__(self) -> None:
         require(self.min_ratings >= 1, "data.min_ratings", self.min_ratings, "use 1 or more")

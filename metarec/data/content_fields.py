@@ -1,25 +1,27 @@
-"""The two dense fields that say of an item what its content lets expect of it, whether anybody has rated it or not.
+"""The dense fields that say of an item what its content lets expect of it, whether anybody has rated it or not.
 
 They follow from how training users received each item (`reception.py`) and from content alone. So a dataset has them of
 all items, and items that join the catalogue of a trained model later get theirs by the same sums: what an item that
 nobody has rated gets depends on its own content and on rated items, and changes nothing for any other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
 
+from metarec.data.content_expectation import NAME as EXPECTATION
+from metarec.data.content_expectation import content_expectation
 from metarec.data.content_statistics import NAME as STATISTICS
-from metarec.data.content_statistics import content_statistics, values_of_fields
+from metarec.data.content_statistics import Values, content_statistics, values_of_fields, values_of_titles
 from metarec.data.content_vectors import NAME as VECTORS
 from metarec.data.content_vectors import content_vectors, vectors_of_unrated
 from metarec.data.reception import Reception
 from metarec.schema import FeatureKind
 
-NAMES = (STATISTICS, VECTORS)
+NAMES = (STATISTICS, VECTORS, EXPECTATION)
 """What the fields are called."""
 
 
@@ -48,7 +50,11 @@ def content_fields(
     """
     values = values_of_fields(content.features, content.kinds, reception.known)
     vectors, size = content_vectors(values, reception.known, reception.vectors)
-    fields = {STATISTICS: _statistics(reception, content), VECTORS: vectors}
+    fields = {
+        STATISTICS: _statistics(reception, content),
+        VECTORS: vectors,
+        EXPECTATION: _expectation(reception, content, values),
+    }
     return fields, reception._replace(vectors=reception.vectors / size)
 
 
@@ -64,6 +70,7 @@ def fields_of_unrated(reception: Reception, content: Content) -> dict[str, Float
     return {
         STATISTICS: _statistics(reception, content)[~known],
         VECTORS: vectors_of_unrated(values, known, reception.vectors),
+        EXPECTATION: _expectation(reception, content, values)[~known],
     }
 
 
@@ -76,3 +83,10 @@ def _statistics(reception: Reception, content: Content) -> Float32[np.ndarray, "
         item_bias=reception.item_bias,
         factors=reception.factors,
     )
+
+
+def _expectation(
+    reception: Reception, content: Content, values: Sequence[Values]
+) -> Float32[np.ndarray, "items heads"]:
+    words = values_of_titles(content.titles, reception.known)
+    return content_expectation(values, words, reception.known, reception.item_bias)

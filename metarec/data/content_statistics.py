@@ -76,7 +76,7 @@ def content_statistics(
     trust = num_ratings / (num_ratings + _HALF_BELIEVED)
     parts = [
         _of_field(values, received, factors, trust, num_items=len(known))
-        for values in [*values_of_fields(features, kinds, known), _values(_words(titles), known)]
+        for values in [*values_of_fields(features, kinds, known), values_of_titles(titles, known)]
     ]
     found = np.concatenate(parts, axis=1)
     mean, scale = found[known].mean(axis=0), found[known].std(axis=0)
@@ -94,6 +94,16 @@ def values_of_fields(
     """
     chosen = [features[name] for name, kind in kinds.items() if kind in ("categorical", "multi_valued")]
     return [_values(column, known) for column in chosen]
+
+
+def values_of_titles(titles: pa.ChunkedArray, known: Bool[np.ndarray, " items"]) -> Values:
+    """The words of titles, as values of one more field.
+
+    Args:
+        titles: of the items; a year in brackets at the end is left out.
+        known: the training items.
+    """
+    return _values(_words(titles), known)
 
 
 def _words(titles: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -33,6 +33,7 @@ GENRES_100K = (
     *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
 """The flags of `u.item`; the first says that no genre is known."""
+_EXTRA = "movies_extra.parquet"
 _YEAR = r"\((?P<year>\d{4})\)\s*$"
 
 
@@ -108,9 +109,11 @@ class MovieLens1M:
 
     Attributes:
         folder: path or URI of the folder that holds them.
+        extra_genres: whether genres are those of `movies_extra.parquet`, where a film has some there.
     """
 
     folder: str
+    extra_genres: bool = False
 
     def heads(self) -> tuple[Head, ...]:
         """Ratings from 1 to 5."""
@@ -142,7 +145,7 @@ class MovieLens1M:
 
     def content_hash(self) -> str:
         """Of all files that are read."""
-        extra = ["movies_extra.parquet"] if self._has("movies_extra.parquet") else []
+        extra = [_EXTRA] if self._has(_EXTRA) else []
         return hash_files(self.folder, [self._ratings_file(), "users.dat", "movies.dat", *extra])
 
     def describe(self) -> dict[str, Any]:
@@ -171,21 +174,27 @@ class MovieLens1M:
             "genres": ("multi_valued", pc.split_pattern(columns["genres"], "|")),
             "year": ("categorical", pc.struct_field(pc.extract_regex(columns["title"], _YEAR), "year")),
         }
-        if self._has("movies_extra.parquet"):
-            features |= self._extra_features(columns["id"])
+        if self._has(_EXTRA):
+            features |= self._extra_features(columns["id"], features["genres"][1])
+        elif self.extra_genres:
+            raise DataError(f"{self.folder} holds no {_EXTRA}; put it there or set data.extra_genres=false")
         title = columns["title"]
         return side_table("movies.dat", columns["id"], features, title=title, row=text.row, fault=text.fault)
 
-    def _extra_features(self, ids: pa.ChunkedArray) -> dict[str, tuple[FeatureKind, Any]]:
+    def _extra_features(self, ids: pa.ChunkedArray, genres: pa.ChunkedArray) -> dict[str, tuple[FeatureKind, Any]]:
         kinds: dict[str, FeatureKind] = {
             "content_rating": "categorical",
             "directors": "multi_valued",
             "actors": "multi_valued",
         }
-        extra = read_parquet(self.folder, "movies_extra.parquet", ["item_id", *kinds])
+        extra = read_parquet(self.folder, _EXTRA, ["item_id", *kinds, *(["genres"] if self.extra_genres else [])])
         found = pc.index_in(ids, value_set=extra["item_id"].cast(pa.string()))
         taken = extra.take(found.combine_chunks())
-        return {name: (kind, taken[name]) for name, kind in kinds.items()}
+        features = {name: (kind, taken[name]) for name, kind in kinds.items()}
+        if self.extra_genres:
+            some = pc.fill_null(pc.greater(pc.list_value_length(taken["genres"]), 0), False)
+            features["genres"] = ("multi_valued", pc.if_else(some, taken["genres"].cast(genres.type), genres))
+        return features
 
 
 def _user_table(file: str, text: TextTable, *, age: pa.ChunkedArray | pa.Array) -> SideTable:

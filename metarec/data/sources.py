@@ -62,6 +62,8 @@ _MOVIELENS = {"movielens-100k": "ml-100k", "movielens-1m": "ml-1m"}
 SOURCES: dict[str, Callable[[Config], Source]] = {
     "synthetic": lambda config: Synthetic(config.synthetic, config.protocol.seed),
     "movielens-100k": lambda config: MovieLens100k(_absolute(movielens_folder(config.data.path, "ml-100k"))),
-    "movielens-1m": lambda config: MovieLens1M(_absolute(movielens_folder(config.data.path, "ml-1m"))),
+    "movielens-1m": lambda config: MovieLens1M(
+        _absolute(movielens_folder(config.data.path, "ml-1m")), extra_genres=config.data.extra_genres
+    ),
     "tables": _tables,
 }

@@ -102,6 +102,23 @@ def test_items_of_1m_have_directors_and_actors_where_the_extra_file_knows_them(m
     assert features["content_rating"].to_pylist() == [None, "PG"]
 
 
+def test_genres_of_1m_are_those_of_the_extra_file_where_that_is_wanted_and_a_film_has_some_there(ml_1m, tmp_path):
+    extra = {"item_id": [2, 1], "content_rating": ["PG", "G"], "directors": [["D"], ["E"]], "actors": [["A"], ["B"]]}
+    genres = pa.array([["Family", "Music"], []], pa.list_(pa.string()))
+    pq.write_table(pa.table(extra | {"genres": genres}), tmp_path / "movies_extra.parquet")
+    items = MovieLens1M(ml_1m.folder, extra_genres=True).side("item")
+    assert items.features["genres"].to_pylist() == [["Drama", "Comedy"], ["Family", "Music"]]
+    assert list(items.features) == ["genres", "year", "content_rating", "directors", "actors"]
+    assert ml_1m.side("item").features["genres"].to_pylist() == [["Drama", "Comedy"], ["Drama"]]
+
+
+def test_genres_of_an_extra_file_that_is_not_there_are_refused(ml_1m):
+    with pytest.raises(
+        DataError, match=r"holds no movies_extra\.parquet; put it there or set data\.extra_genres=false"
+    ):
+        MovieLens1M(ml_1m.folder, extra_genres=True).side("item")
+
+
 def test_the_content_hash_follows_the_content_and_not_the_folder(ml_100k, tmp_path):
     before = ml_100k.content_hash()
     moved = tmp_path.parent / "moved"

@@ -35,7 +35,7 @@ def fitted(*, with_statistics):
 
 @pytest.mark.parametrize(
     ("with_statistics", "names"),
-    [(False, ["id", "tags"]), (True, ["id", "tags", "content_statistics", "content_vectors"])],
+    [(False, ["id", "tags"]), (True, ["id", "tags", "content_statistics", "content_vectors", "content_expectation"])],
 )
 def test_content_fields_are_there_where_they_are_asked_for(with_statistics, names):
     found = fitted(with_statistics=with_statistics)
@@ -43,7 +43,7 @@ def test_content_fields_are_there_where_they_are_asked_for(with_statistics, name
     assert [FEATURE + name in found.tables["items.parquet"].column_names for name in names] == [True] * len(names)
 
 
-@pytest.mark.parametrize("name", ["content_statistics", "content_vectors"])
+@pytest.mark.parametrize("name", ["content_statistics", "content_vectors", "content_expectation"])
 def test_items_that_nobody_has_rated_have_them_by_their_content(name):
     """The first and the last of the new items have the same tag and title, the one between another tag."""
     found = fitted(with_statistics=True)
