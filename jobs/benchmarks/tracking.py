@@ -32,7 +32,7 @@ SERVERS: dict[str, Fault | None] = {
     "a server that answers 500": "failing",
 }
 FULL = {"seconds": 90.0, "num_tasks": 32, "seconds_of_slow": 10.0}
-QUICK = {"seconds": 0.3, "num_tasks": 4, "seconds_of_slow": 0.5}
+QUICK = {"seconds": 2.5, "num_tasks": 4, "seconds_of_slow": 0.5}
 SECONDS_TO_END = 600.0
 SECONDS_OF_A_BURST = 0.02
 

@@ -79,5 +79,6 @@ def test_the_tracking_benchmark_measures_beside_every_kind_of_tracker(tmp_path):
     for case in report["cases"].values():
         assert case["num_steps"] > 0
         assert case["lost"]["low"] <= case["lost"]["value"] <= case["lost"]["high"]
-    assert min(report["cases"][name]["computed"] for name in report["cases"] if name.startswith("a server")) > 0
+    working = ("a thread that computes 1 %", "sqlite in the process", "a server")
+    assert min(report["cases"][name]["computed"] for name in working) > 0  # those that fail rest for longer
     assert "| a server that is gone |" in done.stdout
