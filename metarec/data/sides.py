@@ -92,7 +92,7 @@ def fit_sides(
         heads: what is predicted.
         users, items: the ids in the order of their indices.
         protocol: its name, which says what tasks are of.
-        ratings: the training ratings, where items get two fields more: what these say of their content.
+        ratings: the training ratings, where items get content fields: what these say of their content.
     """
     user_fields, user_columns = _fit(sides.users, users_of(users, protocol), train.trained)
     scenario = {SCENARIO: scenarios_of(users)} if protocol == SCENARIO_TRANSFER else {}
