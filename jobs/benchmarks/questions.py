@@ -178,6 +178,7 @@ def describe(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _table(title: str, columns: Sequence[int]) -> Iterator[str]:
+    yield ""
     yield f"| {title} | {' | '.join(map(str, columns))} |"
     yield f"|---|{'---|' * len(columns)}"
 
