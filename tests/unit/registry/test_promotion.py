@@ -1,7 +1,6 @@
 """Who may become champion: a version whose files are whole, that passed the gate beside today's champion."""
 
 import argparse
-import warnings
 
 import pytest
 
@@ -10,28 +9,10 @@ from jobs.train import promotion_lines
 from metarec.config import load_config
 from metarec.errors import GateError, RegistryError, StorageError
 from metarec.registry import champion, promote
-from metarec.tracking import open_store
 from tests.registered import bundle_of, register
 from tests.tiny_learner import tiny_learner
 
 POOR = {"passed": False, "reasons": ["mae .80 is above the user median's .79"], "opponents": {}}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def config(home):
-    return load_config(overrides=[f'output.root="{home}"'])
-
-
-@pytest.fixture(scope="module")
-def store(config):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return open_store(config)
 
 
 def passed(*opponents):

@@ -3,7 +3,6 @@
 import re
 import shutil
 import string
-import warnings
 
 import pytest
 from mlflow import MlflowClient
@@ -19,18 +18,6 @@ from tests.registered import REPORT, VERDICT, register
 from tests.tiny_learner import tiny_learner
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return load_config(overrides=[f'output.root="{tmp_path_factory.mktemp("home")}"'])
-
-
-@pytest.fixture(scope="module")
-def store(config):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return open_store(config)
 
 
 def log(run, name, *, mae=0.75, verdict=VERDICT):

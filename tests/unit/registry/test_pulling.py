@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,29 +18,12 @@ from metarec import storage
 from metarec.config import load_config
 from metarec.errors import RegistryError, StorageError
 from metarec.registry import candidate, champion, promote, pull
-from metarec.tracking import open_store, start_run
+from metarec.tracking import start_run
 from tests.planted_evaluation import planted_evaluation
 from tests.registered import REPORT, VERDICT, bundle_of, register
 from tests.tiny_learner import ITEMS, tiny_learner
 
 RATINGS = {"7": 5, "13": 2}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def config(home):
-    return load_config(overrides=[f'output.root="{home}"'])
-
-
-@pytest.fixture(scope="module")
-def store(config):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return open_store(config)
 
 
 @pytest.fixture(scope="module")
