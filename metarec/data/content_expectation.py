@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64
 
-from metarec.data.content_regression import design_of, held_out_from_content
+from metarec.data.content_regression import held_out_from_content
 from metarec.data.content_statistics import Values
+from metarec.data.content_vectors import design_of_values
 
 NAME = "content_expectation"
 _MOST_PAIRED = 20
@@ -36,10 +37,8 @@ def content_expectation(
         known: the training items.
         item_bias: of the training side; that of other items does not count.
     """
-    columns = [*fields, words, *map(_pairs, fields)]
-    pairs = [(torch.from_numpy(item), torch.from_numpy(value), num_values) for item, value, num_values in columns]
-    rated = torch.from_numpy(known)
-    found = held_out_from_content(design_of(pairs, rated), rated, torch.from_numpy(item_bias)).numpy()
+    design = design_of_values([*fields, words, *map(_pairs, fields)], known)
+    found = held_out_from_content(design, torch.from_numpy(known), torch.from_numpy(item_bias)).numpy()
     mean, scale = found[known].mean(axis=0), found[known].std(axis=0)
     return ((found - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
 

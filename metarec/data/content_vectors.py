@@ -52,7 +52,7 @@ def content_vectors(
         The vectors, scaled alike so that the mean square of training items is 1, and what they were divided by.
     """
     rated = torch.from_numpy(known)
-    found = held_out_from_content(_design(fields, known), rated, torch.from_numpy(vectors))
+    found = held_out_from_content(design_of_values(fields, known), rated, torch.from_numpy(vectors))
     size = found[rated].square().mean().sqrt().clamp(min=torch.finfo(found.dtype).tiny)
     return (found / size).float().numpy(), float(size)
 
@@ -66,10 +66,11 @@ def vectors_of_unrated(
         fields, known: as there.
         vectors: as there, divided by what it divided by.
     """
-    found = expected_from_content(_design(fields, known), torch.from_numpy(known), torch.from_numpy(vectors))
+    found = expected_from_content(design_of_values(fields, known), torch.from_numpy(known), torch.from_numpy(vectors))
     return found[~torch.from_numpy(known)].float().numpy()
 
 
-def _design(fields: Sequence[Values], known: Bool[np.ndarray, " items"]) -> torch.Tensor:
+def design_of_values(fields: Sequence[Values], known: Bool[np.ndarray, " items"]) -> torch.Tensor:
+    """`design_of` for values as NumPy has them."""
     pairs = [(torch.from_numpy(item), torch.from_numpy(value), num_values) for item, value, num_values in fields]
     return design_of(pairs, torch.from_numpy(known))
