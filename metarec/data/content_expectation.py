@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64
 
-from metarec.data.content_regression import held_out_from_content
-from metarec.data.content_statistics import Values
+from metarec.data.content_regression import expected_from_content, held_out_from_content
+from metarec.data.content_values import Values
 from metarec.data.content_vectors import design_of_values
 
 NAME = "content_expectation"
@@ -28,7 +28,7 @@ def content_expectation(
     words: Values,
     known: Bool[np.ndarray, " items"],
     item_bias: Float64[np.ndarray, "items heads"],
-) -> Float32[np.ndarray, "items heads"]:
+) -> tuple[Float32[np.ndarray, "items heads"], Float64[np.ndarray, "items heads"]]:
     """The bias that content lets expect of each item, rated or not, in standard deviations over the training items.
 
     Args:
@@ -36,11 +36,36 @@ def content_expectation(
         words: which item has which words in its title.
         known: the training items.
         item_bias: of the training side; that of other items does not count.
+
+    Returns:
+        What is expected, and the biases in its units.
     """
-    design = design_of_values([*fields, words, *map(_pairs, fields)], known)
-    found = held_out_from_content(design, torch.from_numpy(known), torch.from_numpy(item_bias)).numpy()
+    rated = torch.from_numpy(known)
+    found = held_out_from_content(_design(fields, words, known), rated, torch.from_numpy(item_bias)).numpy()
     mean, scale = found[known].mean(axis=0), found[known].std(axis=0)
-    return ((found - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
+    scale = np.where(scale > 0, scale, 1.0)
+    return ((found - mean) / scale).astype(np.float32), np.where(known[:, None], (item_bias - mean) / scale, 0.0)
+
+
+def expectation_of_unrated(
+    fields: Sequence[Values],
+    words: Values,
+    known: Bool[np.ndarray, " items"],
+    item_bias: Float64[np.ndarray, "items heads"],
+) -> Float32[np.ndarray, "unrated heads"]:
+    """Of the items without a training rating alone what `content_expectation` has.
+
+    Args:
+        fields, words, known: as there.
+        item_bias: as it returned them.
+    """
+    rated = torch.from_numpy(known)
+    found = expected_from_content(_design(fields, words, known), rated, torch.from_numpy(item_bias))
+    return found[~rated].float().numpy()
+
+
+def _design(fields: Sequence[Values], words: Values, known: Bool[np.ndarray, " items"]) -> torch.Tensor:
+    return design_of_values([*fields, words, *map(_pairs, fields)], known)
 
 
 def _pairs(values: Values) -> Values:

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from metarec.data.content_expectation import NAME as EXPECTATION
-from metarec.data.content_expectation import content_expectation
+from metarec.data.content_expectation import content_expectation, expectation_of_unrated
 from metarec.data.content_statistics import NAME as STATISTICS
-from metarec.data.content_statistics import Values, content_statistics, values_of_fields, values_of_titles
+from metarec.data.content_statistics import content_statistics
+from metarec.data.content_values import Values, values_of_fields, values_of_titles
 from metarec.data.content_vectors import NAME as VECTORS
 from metarec.data.content_vectors import content_vectors, vectors_of_unrated
 from metarec.data.reception import Reception
@@ -48,14 +49,16 @@ def content_fields(
         reception: as it was learned.
         content: of the items.
     """
-    values = values_of_fields(content.features, content.kinds, reception.known)
-    vectors, size = content_vectors(values, reception.known, reception.vectors)
+    known = reception.known
+    values, words = _values(content, known)
+    vectors, size = content_vectors(values, known, reception.vectors)
+    expectation, bias = content_expectation(values, words, known, reception.item_bias)
     fields = {
-        STATISTICS: _statistics(reception, content),
+        STATISTICS: _statistics(reception, [*values, words]),
         VECTORS: vectors,
-        EXPECTATION: _expectation(reception, content, values),
+        EXPECTATION: expectation,
     }
-    return fields, reception._replace(vectors=reception.vectors / size)
+    return fields, reception._replace(vectors=reception.vectors / size, unit_bias=bias)
 
 
 def fields_of_unrated(reception: Reception, content: Content) -> dict[str, Float32[np.ndarray, "unrated _"]]:
@@ -66,27 +69,20 @@ def fields_of_unrated(reception: Reception, content: Content) -> dict[str, Float
         content: of the items. What other items without a training rating have does not matter.
     """
     known = reception.known
-    values = values_of_fields(content.features, content.kinds, known)
+    values, words = _values(content, known)
     return {
-        STATISTICS: _statistics(reception, content)[~known],
+        STATISTICS: _statistics(reception, [*values, words])[~known],
         VECTORS: vectors_of_unrated(values, known, reception.vectors),
-        EXPECTATION: _expectation(reception, content, values)[~known],
+        EXPECTATION: expectation_of_unrated(values, words, known, reception.unit_bias),
     }
 
 
-def _statistics(reception: Reception, content: Content) -> Float32[np.ndarray, "items width"]:
+def _values(content: Content, known: Bool[np.ndarray, " items"]) -> tuple[list[Values], Values]:
+    """Which item has which values of each field, and which words in its title."""
+    return values_of_fields(content.features, content.kinds, known), values_of_titles(content.titles, known)
+
+
+def _statistics(reception: Reception, values: Sequence[Values]) -> Float32[np.ndarray, "items width"]:
     return content_statistics(
-        content.features,
-        content.kinds,
-        content.titles,
-        num_ratings=reception.num_ratings,
-        item_bias=reception.item_bias,
-        factors=reception.factors,
+        values, num_ratings=reception.num_ratings, item_bias=reception.item_bias, factors=reception.factors
     )
-
-
-def _expectation(
-    reception: Reception, content: Content, values: Sequence[Values]
-) -> Float32[np.ndarray, "items heads"]:
-    words = values_of_titles(content.titles, reception.known)
-    return content_expectation(values, words, reception.known, reception.item_bias)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64
 
 from metarec.data.content_regression import design_of, expected_from_content, held_out_from_content
-from metarec.data.content_statistics import Values
+from metarec.data.content_values import Values
 from metarec.data.factor_analysis import analyse_factors
 from metarec.data.histories import Histories
 from metarec.data.least_squares import ratings_above

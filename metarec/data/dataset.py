@@ -6,7 +6,7 @@
     train/part-00000.parquet validation/… test/…    one row a user: `histories.task_schema`, in test with `elsewhere`
     users.parquet            by user index: id, scenario (where tasks go by it), feature.<name>
     items.parquet            by item index: id, title, training_ratings, bias.<head>, feature.<name>; with
-                             `data.content_statistics` reception.factors and reception.vectors, from which, beside
+                             `data.content_statistics` reception.factors, .vectors and .unit_bias, from which, beside
                              training_ratings and bias.<head>, the content fields of any item follow (`reception.py`)
     quarantine/*.parquet     the rows that could not be used, with their reasons
 

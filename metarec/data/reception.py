@@ -19,7 +19,7 @@ from metarec.data.training_side import TrainingSide
 
 RANK, PENALTY, NUM_SWEEPS = 8, 8.0, 15
 """Of the factorisation."""
-FACTORS, VECTORS = "reception.factors", "reception.vectors"
+FACTORS, VECTORS, UNIT_BIAS = "reception.factors", "reception.vectors", "reception.unit_bias"
 """Columns of items.parquet."""
 
 
@@ -31,12 +31,14 @@ class Reception(NamedTuple):
         item_bias: as in `Biases`.
         factors: of a factorisation of what biases leave of the first head.
         vectors: of `content_vectors.vectors_of_ratings`; where it is kept, in the units of the field.
+        unit_bias: `item_bias`; where it is kept, in the units of the bias that content lets expect.
     """
 
     num_ratings: Int64[np.ndarray, " items"]
     item_bias: Float64[np.ndarray, "items heads"]
     factors: Float64[np.ndarray, "items rank"]
     vectors: Float64[np.ndarray, "items width"]
+    unit_bias: Float64[np.ndarray, "items heads"]
 
     @property
     def known(self) -> Bool[np.ndarray, " items"]:
@@ -65,12 +67,17 @@ def learn_reception(ratings: Histories, train: TrainingSide) -> Reception:
         num_sweeps=NUM_SWEEPS,
         seed=0,
     )
-    return Reception(train.num_ratings, biases.item_bias, factors.numpy(), vectors_of_ratings(ratings, train))
+    vectors = vectors_of_ratings(ratings, train)
+    return Reception(train.num_ratings, biases.item_bias, factors.numpy(), vectors, biases.item_bias)
 
 
 def reception_columns(reception: Reception) -> dict[str, pa.Array]:
     """What items.parquet has of it beside the number of ratings and the biases, which it has in any case."""
-    return {FACTORS: feature_column(reception.factors), VECTORS: feature_column(reception.vectors)}
+    return {
+        FACTORS: feature_column(reception.factors),
+        VECTORS: feature_column(reception.vectors),
+        UNIT_BIAS: feature_column(reception.unit_bias),
+    }
 
 
 def read_reception(dataset: Dataset) -> Reception | None:
@@ -88,4 +95,5 @@ def read_reception(dataset: Dataset) -> Reception | None:
         np.stack(biases, axis=1),
         list_values(items[FACTORS]),
         list_values(items[VECTORS]),
+        list_values(items[UNIT_BIAS]),
     )

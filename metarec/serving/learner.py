@@ -326,11 +326,7 @@ class Learner:
         items = {name.removeprefix(_ITEM): tensor for name, tensor in tensors.items() if name.startswith(_ITEM)}
         catalogue = Catalogue({}, items, tensors["offset"], tensors["item_bias"])
         ids, titles, facts = (description[name] for name in ("item_ids", "item_titles", "facts"))
-        reception = None
-        if RECEPTION in files:
-            arrays = {name: tensor.numpy() for name, tensor in safetensors.torch.load(files[RECEPTION]).items()}
-            reception = Reception(**arrays)
-        return cls(module, config, schema, catalogue, ids, titles, facts, reception)
+        return cls(module, config, schema, catalogue, ids, titles, facts, _reception(files))
 
     def _check_rating(self, item: str, rating: float | int) -> float:
         head, value = self.schema.heads[0], as_number(rating)
@@ -544,6 +540,14 @@ def _refuse_repetition(items: Sequence[str], row: str) -> None:
     for item in set(items):
         if items.count(item) > 1:
             raise RequestError(f"{row} {item!r} has {items.count(item)} ratings; give one rating for each {row}")
+
+
+def _reception(files: Mapping[str, bytes]) -> Reception | None:
+    """None where the model has none, or one of another version: it serves all the same, but takes no new items."""
+    tensors = safetensors.torch.load(files[RECEPTION]) if RECEPTION in files else {}
+    if tensors.keys() != set(Reception._fields):
+        return None
+    return Reception(**{name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def _save_tensors(tensors: Mapping[str, Tensor]) -> bytes:

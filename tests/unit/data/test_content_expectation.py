@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from metarec.data.content_expectation import content_expectation
-from metarec.data.content_statistics import Values
+from metarec.data.content_expectation import content_expectation, expectation_of_unrated
+from metarec.data.content_values import Values
 
 NUM_RATED = 400
 RNG = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def expected(effect, *, fields=True, words=False):
     bias = np.zeros((len(KNOWN), 1))
     bias[KNOWN, 0] = effect(*HAS.T) + RNG.normal(scale=0.1, size=NUM_RATED)
     in_fields = [values_of(everything)] if fields else []
-    found = content_expectation(in_fields, values_of(everything if words else nothing), KNOWN, bias)
+    found, _ = content_expectation(in_fields, values_of(everything if words else nothing), KNOWN, bias)
     assert found[KNOWN].mean() == pytest.approx(0, abs=1e-5)
     assert found[KNOWN].std() == pytest.approx(1, abs=1e-5)
     return found[~KNOWN, 0]
@@ -49,21 +49,30 @@ def test_of_an_item_with_very_many_values_no_two_are_taken_together():
     bias = np.zeros((len(KNOWN), 1))
     bias[KNOWN, 0] = np.logical_xor(*HAS.T) + RNG.normal(scale=0.1, size=NUM_RATED)
     empty = values_of(np.zeros((len(KNOWN), 1), bool))
-    of_many = content_expectation([values_of(everything)], empty, KNOWN, bias)
-    of_words = content_expectation([], values_of(everything), KNOWN, bias)
+    of_many, _ = content_expectation([values_of(everything)], empty, KNOWN, bias)
+    of_words, _ = content_expectation([], values_of(everything), KNOWN, bias)
     np.testing.assert_allclose(of_many[~KNOWN][1:], of_words[~KNOWN][1:], atol=1e-3)
 
 
 def test_without_content_nothing_is_expected():
     empty = values_of(np.zeros((len(KNOWN), 1), bool))
     bias = RNG.normal(size=(len(KNOWN), 1))
-    assert not content_expectation([empty], empty, KNOWN, bias).any()
+    assert not content_expectation([empty], empty, KNOWN, bias)[0].any()
 
 
 def test_what_unrated_items_have_as_bias_does_not_count():
     bias = RNG.normal(size=(len(KNOWN), 2))
     field = values_of(np.concatenate([HAS, NEW]))
     other = np.where(KNOWN[:, None], bias, 7.0)
-    assert content_expectation([field], field, KNOWN, bias).tolist() == (
-        content_expectation([field], field, KNOWN, other).tolist()
-    )
+    for found, without in zip(
+        content_expectation([field], field, KNOWN, bias), content_expectation([field], field, KNOWN, other), strict=True
+    ):
+        assert found.tolist() == without.tolist()
+
+
+def test_one_regression_on_biases_in_its_units_says_the_same_of_unrated_items():
+    bias = RNG.normal(size=(len(KNOWN), 2))
+    field = values_of(np.concatenate([HAS, NEW]))
+    found, in_its_units = content_expectation([field], field, KNOWN, bias)
+    again = expectation_of_unrated([field], field, KNOWN, in_its_units)
+    np.testing.assert_allclose(again, found[~KNOWN], atol=1e-6)

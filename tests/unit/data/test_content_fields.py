@@ -20,12 +20,9 @@ TITLES = [f"Thing {word} ({year})" for word, year in zip(WORDS, YEARS, strict=Tr
 def learned(num_unrated):
     """Of 30 items with random ratings, and others without any."""
     rng = np.random.default_rng(1)
-    rated = Reception(
-        rng.integers(1, 40, NUM_RATED),
-        rng.normal(size=(NUM_RATED, 1)),
-        rng.normal(size=(NUM_RATED, 2)),
-        rng.normal(size=(NUM_RATED, 3)),
-    )
+    num_ratings, bias = rng.integers(1, 40, NUM_RATED), rng.normal(size=(NUM_RATED, 1))
+    factors, vectors = (rng.normal(size=(NUM_RATED, width)) for width in (2, 3))
+    rated = Reception(num_ratings, bias, factors, vectors, bias)
     return rated.with_unrated(num_unrated)
 
 

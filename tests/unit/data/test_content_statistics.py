@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from metarec.data.content_statistics import content_statistics
+from metarec.data.content_values import values_of_fields, values_of_titles
 
 LOG_SEEN, COUNT, MEAN, HIGHEST, LOWEST = range(5)
 """Columns of a field; those of popularity follow."""
@@ -19,11 +20,11 @@ def statistics(directors, *, titles=None, years=None, biases=(0.4, -0.2, -0.2), 
     kinds = {"directors": "multi_valued"}
     if years:
         features, kinds = {"year": pa.chunked_array([pa.array(years)])}, {"year": "categorical"}
+    received = np.array([*num_ratings, *[0] * num_new])
+    words = pa.chunked_array([pa.array(titles or [None] * len(directors), pa.string())])
     return content_statistics(
-        features,
-        kinds,
-        pa.chunked_array([pa.array(titles or [None] * len(directors), pa.string())]),
-        num_ratings=np.array([*num_ratings, *[0] * num_new]),
+        [*values_of_fields(features, kinds, received > 0), values_of_titles(words, received > 0)],
+        num_ratings=received,
         item_bias=np.array([*biases, *[0.0] * num_new])[:, None],
         factors=-np.array([*biases, *[0.0] * num_new])[:, None],
     )

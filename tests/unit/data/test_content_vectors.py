@@ -3,7 +3,7 @@
 import numpy as np
 
 from metarec.data.biases import fit_biases
-from metarec.data.content_statistics import Values
+from metarec.data.content_values import Values
 from metarec.data.content_vectors import RANK, content_vectors, vectors_of_ratings, vectors_of_unrated
 from metarec.data.histories import Histories
 from metarec.data.training_side import TrainingSide

@@ -22,6 +22,7 @@ def test_a_dataset_keeps_it_of_every_item(tmp_path):
     assert reception.item_bias[:, 0].tolist() == table["bias.rating"].to_pylist()
     assert reception.factors.shape == (table.num_rows, 8)
     assert reception.vectors.shape == (table.num_rows, 16)
+    assert reception.unit_bias.shape == reception.item_bias.shape
     assert {own.dtype for own in reception[1:]} == {np.dtype(np.float64)}
     assert not reception.factors[-NUM_NEW:].any()
 
@@ -31,7 +32,7 @@ def test_a_dataset_without_content_fields_has_none(tmp_path):
 
 
 def test_further_items_stand_behind_the_others_without_a_rating():
-    one = Reception(np.array([3]), np.array([[0.5]]), np.ones((1, 2)), np.ones((1, 3)))
+    one = Reception(np.array([3]), np.array([[0.5]]), np.ones((1, 2)), np.ones((1, 3)), np.array([[0.7]]))
     three = one.with_unrated(2)
     assert three.known.tolist() == [True, False, False]
     assert [own[0].tolist() for own in three] == [own[0].tolist() for own in one]

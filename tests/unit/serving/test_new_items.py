@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 import pytest
+import safetensors.torch
 import torch
 
 from metarec.build import build_learner
@@ -256,9 +257,13 @@ def test_a_model_without_content_fields_has_no_file_for_them(grown):
     assert RECEPTION not in tiny_learner().to_files()
 
 
-def test_a_model_that_lacks_what_content_fields_follow_from_says_so(grown):
+@pytest.mark.parametrize("of", ["no file", "another version"])
+def test_a_model_that_lacks_what_content_fields_follow_from_says_so(grown, of):
     files = grown.to_files()
-    del files[RECEPTION]
+    kept = safetensors.torch.load(files.pop(RECEPTION))
+    if of == "another version":
+        del kept["unit_bias"]
+        files[RECEPTION] = safetensors.torch.save(kept)
     older = Learner.from_files(files)
     assert predictions(older, ["i05x"], {}) == predictions(grown, ["i05x"], {})
     with pytest.raises(RequestError, match=r"this model takes no new items, .*; train and register it again"):
