@@ -65,6 +65,8 @@ def run(config: Config, arguments: argparse.Namespace) -> None:
         RegistryError: there is no such model.
     """
     check_arguments(arguments)
+    arguments.k = NUM_RECOMMENDED if arguments.k is None else arguments.k
+    arguments.by = arguments.by or QUESTIONS
     if arguments.users is not None:
         serve_table(config, arguments)
     elif arguments.ask is not None:
@@ -106,7 +108,7 @@ def serve_one(config: Config, arguments: argparse.Namespace) -> None:
     ratings, features = parse_ratings(arguments.ratings), parse_user(arguments.user)
     learner = _with_items(_pull(arguments.model, config), config, arguments)
     user = learner.adapt(ratings, user=features)
-    best = user.recommend(_k(arguments), among=_allowed(learner, arguments))
+    best = user.recommend(arguments.k, among=_allowed(learner, arguments))
     rows = [(f"{place}", each.item, each.title, f"{each.score:.2f}") for place, each in enumerate(best, start=1)]
     table, *lines = render(rows, learner.words.row).splitlines()
     print(table)
@@ -121,13 +123,13 @@ def serve_table(config: Config, arguments: argparse.Namespace) -> None:
 
     learner = _with_items(_pull(arguments.model, config), config, arguments)
     among = _allowed(learner, arguments) or learner.item_ids
-    check_request(learner, arguments.out, k=_k(arguments), among=among)
+    check_request(learner, arguments.out, k=arguments.k, among=among)
     table = read_users(learner, arguments.users, config.tables)
     for line in _notes(table):
         print(line)
     with command.ray_session():
         say(f"recommending to {table.users.num_rows:,} users of {table.num_rows:,} rows")
-        recommend_to_table(learner, table.users, arguments.out, k=_k(arguments), among=among)
+        recommend_to_table(learner, table.users, arguments.out, k=arguments.k, among=among)
     say(f"{table.users.num_rows:,} users have their items in {arguments.out}")
 
 
@@ -136,13 +138,9 @@ def ask(config: Config, arguments: argparse.Namespace) -> None:
     from metarec.serving.onboarding import choose_questions
 
     learner = _pull(arguments.model, config)
-    chosen = choose_questions(learner, arguments.ask, by=arguments.by or QUESTIONS)
+    chosen = choose_questions(learner, arguments.ask, by=arguments.by)
     rows = [(f"{place}", each.item, each.title, f"{each.value:.3f}") for place, each in enumerate(chosen, start=1)]
-    print(render(rows, learner.words.row, arguments.by or QUESTIONS))
-
-
-def _k(arguments: argparse.Namespace) -> int:
-    return NUM_RECOMMENDED if arguments.k is None else int(arguments.k)
+    print(render(rows, learner.words.row, arguments.by))
 
 
 def parse_ratings(text: str) -> list[tuple[str, float]]:

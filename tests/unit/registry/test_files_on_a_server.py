@@ -12,16 +12,9 @@ from metarec.registry import candidate, pull
 from metarec.tracking import open_store
 from tests.registered import register
 from tests.tiny_learner import ITEMS, tiny_learner
-from tests.tracking_server import Gate, TrackingServer
+from tests.tracking_server import Gate
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = TrackingServer(tmp_path_factory.mktemp("server"))
-    yield server
-    server.kill()
 
 
 @pytest.fixture

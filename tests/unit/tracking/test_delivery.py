@@ -9,16 +9,9 @@ from metarec.errors import TrackingError
 from metarec.tracking import Delivery, Outbox
 from metarec.train.journal import Journal
 from tests.journals import expected, held, new_run, write
-from tests.tracking_server import Gate, TrackingServer
+from tests.tracking_server import Gate
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = TrackingServer(tmp_path_factory.mktemp("server"))
-    yield server
-    server.kill()
 
 
 @pytest.fixture
