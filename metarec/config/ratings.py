@@ -34,6 +34,8 @@ class DataConfig:
         require(self.min_ratings >= 1, "data.min_ratings", self.min_ratings, "use 1 or more")
         share = self.max_quarantined
         require(0.0 <= share <= 1.0, "data.max_quarantined", share, "use a share between 0 and 1")
+        has_them = self.source == "movielens-1m"
+        require(has_them or not self.extra_genres, "data.extra_genres", True, f"{self.source} has none; use false")
 
 
 @dataclass(frozen=True)

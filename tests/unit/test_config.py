@@ -115,6 +115,7 @@ def test_lists_become_tuples_and_go_back_to_lists():
         ("evaluate.candidates=some", "evaluate.candidates is 'some'; use one of rated, all"),
         ("evaluate.support_sizes=[3, 1]", "evaluate.support_sizes is [3, 1]; use increasing numbers of 0 or more"),
         ("data.max_quarantined=1.5", "data.max_quarantined is 1.5; use a share between 0 and 1"),
+        ("data.extra_genres=true", "data.extra_genres is True; synthetic has none; use false"),
         (
             "data.source=movielens",
             "data.source is 'movielens'; use one of synthetic, movielens-100k, movielens-1m, tables",
