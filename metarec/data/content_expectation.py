@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64
 
-from metarec.data.content_regression import expected_from_content, held_out_from_content
+from metarec.data.content_regression import held_out_from_content
 from metarec.data.content_values import Values
-from metarec.data.content_vectors import design_of_values
+from metarec.data.content_vectors import design_of_values, vectors_of_unrated
 
 NAME = "content_expectation"
 _MOST_PAIRED = 20
@@ -40,8 +40,8 @@ def content_expectation(
     Returns:
         What is expected, and the biases in its units.
     """
-    rated = torch.from_numpy(known)
-    found = held_out_from_content(_design(fields, words, known), rated, torch.from_numpy(item_bias)).numpy()
+    design = design_of_values(_columns(fields, words), known)
+    found = held_out_from_content(design, torch.from_numpy(known), torch.from_numpy(item_bias)).numpy()
     mean, scale = found[known].mean(axis=0), found[known].std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     return ((found - mean) / scale).astype(np.float32), np.where(known[:, None], (item_bias - mean) / scale, 0.0)
@@ -59,13 +59,12 @@ def expectation_of_unrated(
         fields, words, known: as there.
         item_bias: as it returned them.
     """
-    rated = torch.from_numpy(known)
-    found = expected_from_content(_design(fields, words, known), rated, torch.from_numpy(item_bias))
-    return found[~rated].float().numpy()
+    return vectors_of_unrated(_columns(fields, words), known, item_bias)
 
 
-def _design(fields: Sequence[Values], words: Values, known: Bool[np.ndarray, " items"]) -> torch.Tensor:
-    return design_of_values([*fields, words, *map(_pairs, fields)], known)
+def _columns(fields: Sequence[Values], words: Values) -> list[Values]:
+    """What the regression is on."""
+    return [*fields, words, *map(_pairs, fields)]
 
 
 def _pairs(values: Values) -> Values:
