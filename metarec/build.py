@@ -153,6 +153,9 @@ def build_learner(config: Config, schema: Schema, *, derivatives: bool = True) -
     for name in config.model.member_names:
         _require_known("model.member_names", name, MODELS)
     members = [_build_member(own, schema, derivatives) for own in member_configs(config)]
+    for member, trained in zip(members, itertools.cycle(config.model.member_trained or (True,)), strict=False):
+        if not trained:
+            member.requires_grad_(False)
     return Committee(members) if len(members) > 1 else members[0]
 
 
@@ -162,15 +165,22 @@ def member_configs(config: Config) -> list[Config]:
     seeds = [
         int(np.random.SeedSequence((run_seed, place)).generate_state(1)[0]) for place in range(1, settings.members)
     ]
-    alone = with_values(config, {"model.members": 1, "model.member_names": (), "model.member_leave_out": ()})
+    of_members = ("member_names", "member_leave_out", "member_residual", "member_trained")
+    alone = with_values(config, {"model.members": 1} | {f"model.{name}": () for name in of_members})
     names = itertools.cycle(settings.member_names or (settings.name,))
     unseen = itertools.cycle(settings.member_leave_out or ("",))
+    starts = itertools.cycle(settings.member_residual or (settings.residual,))
     return [
         with_values(
             alone,
-            {"run.seed": seed, "model.name": name, "model.leave_out": f"{settings.leave_out} {others}".strip()},
+            {
+                "run.seed": seed,
+                "model.name": name,
+                "model.leave_out": f"{settings.leave_out} {others}".strip(),
+                "model.residual": residual,
+            },
         )
-        for seed, name, others in zip((run_seed, *seeds), names, unseen, strict=False)
+        for seed, name, others, residual in zip((run_seed, *seeds), names, unseen, starts, strict=False)
     ]
 
 

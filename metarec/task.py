@@ -94,7 +94,8 @@ class Catalogue(NamedTuple):
             with 0), floats `[users, 1]` (numeric) or `[users, width]` (dense).
         item_features: the same for items.
         offset: the mean target of the training side, per head.
-        item_bias: how far an item's targets lie above it, shrunk toward 0; 0 for an item without a training rating.
+        item_bias: how far an item's targets lie above it, shrunk toward 0; for an item without a training
+            rating what content lets expect where the dataset has content fields, else 0.
         user_fold: in training, the fold of each training user and -1 for all others; else empty.
         held_out_bias: in training, for each fold the item biases fitted without its users, so that no training row
             starts from a bias that holds its own target; else empty.

@@ -2,7 +2,8 @@
 
 They differ in where their weights start, and where it is wanted in their recommender and in the fields that they see.
 What they get wrong differs in part, more so the less they are alike, and the mean of m of them has only 1/m of the
-variance of that part. Each is trained for its own loss and adapts by itself, for m times the cost.
+variance of that part. Each is trained for its own loss and adapts by itself, for m times the cost. A member may stay
+as it starts: a closed form beside learned ones.
 
 Hansen, Salamon: "Neural Network Ensembles" (PAMI 1990); with the mean over independent trainings: Lakshminarayanan,
 Pritzel, Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles" (NeurIPS 2017); members
@@ -26,7 +27,7 @@ class Committee(nn.Module):
     """Several meta-learners as one; what it does is what `MetaLearner` does.
 
     Args:
-        members: at least two, of configs that differ in seed, recommender and fields alone.
+        members: at least two, of configs that differ in seed, recommender, fields and residual alone; one is trained.
     """
 
     def __init__(self, members: Iterable[MetaLearner]) -> None:
@@ -46,10 +47,10 @@ class Committee(nn.Module):
         return self.members[0].algorithm
 
     def forward(self, catalogue: Catalogue, batch: TaskBatch, progress: float = 1.0) -> MetaOutput:
-        """The sum of the members' surrogates, whose gradient by a member's weights is that of the member alone.
+        """The sum of the trained members' surrogates, whose gradient by a member's weights is that of the member alone.
 
-        A task's loss is the members' mean, NaN where it is left out for one of them. What is random in training is
-        drawn for each member.
+        A task's loss is their mean, NaN where it is left out for one of them. What is random in training is drawn for
+        each member.
 
         Args:
             catalogue: what the batch points into; in training with what the items' vectors lack, of one member after
@@ -65,6 +66,7 @@ class Committee(nn.Module):
                 progress,
             )
             for place, member in enumerate(self.members)
+            if is_trained(member)
         ]
         losses = torch.stack([output.losses for output in outputs])
         return MetaOutput(torch.stack([output.surrogate for output in outputs]).sum(), losses.mean(0))
@@ -102,8 +104,13 @@ AnyLearner = MetaLearner | Committee
 
 
 def members_of(learner: AnyLearner) -> Sequence[MetaLearner]:
-    """The learners that are trained: itself, or the members of a committee."""
+    """The members of a committee; of any other learner itself."""
     return list(learner.members) if isinstance(learner, Committee) else [learner]
+
+
+def is_trained(member: MetaLearner) -> bool:
+    """Whether it is meta-trained; else it stays as it starts."""
+    return any(parameter.requires_grad for parameter in member.parameters())
 
 
 def why_a_learner_needs_ratings(learner: AnyLearner) -> str | None:

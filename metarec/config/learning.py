@@ -9,6 +9,7 @@ LOSSES = ("squared", "absolute", "absolute_squared", "cross_entropy", "pairwise"
 """The objectives that `inner.loss` and `outer.loss` name."""
 RANKING_LOSSES = ("pairwise", "softmax")
 """Those of them whose scores tell an order and nothing else."""
+_Residual = Literal["bias", "item", "user", "none"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,11 @@ class ModelConfig:
     leave_out: str = ""
     """Fields that the model does not see: shell patterns over `user.` or `item.` and the field's name, between spaces.
     For new items `item.id` at least, of which nothing can be known."""
-    residual: Literal["bias", "item", "user", "none"] = "bias"
+    residual: _Residual = "bias"
     """`bias`: predict what item bias and the user's own bias leave over, so that untrained it is the bias floor;
     `item`: what item bias alone leaves over, for algorithms that find the user's bias themselves;
-    `user`: what the mean and the user's own bias leave over, for new items, which have no bias of their own."""
+    `user`: what the mean and the user's own bias leave over, for new items, which have no bias of their own;
+    `none`: predict the target itself."""
     user_bias_damping: float = 5.0
     """With a user's bias: how many ratings at the mean are added before a user's bias is believed."""
     members: int = 1
@@ -55,6 +57,11 @@ class ModelConfig:
     again from the first. Members that are unlike each other err in different places."""
     member_leave_out: tuple[str, ...] = ()
     """Of a committee: what each member does not see, beside `leave_out`; entries as in `member_names`."""
+    member_residual: tuple[_Residual, ...] = ()
+    """Of a committee: what the predictions of each member start from, in place of `residual`; entries likewise."""
+    member_trained: tuple[bool, ...] = ()
+    """Of a committee: whether each member is meta-trained, as all are by default; one that is not stays as it starts,
+    where `ridge` and `alpaca` are ridge regressions on the vectors of fields; entries likewise."""
 
     def __post_init__(self) -> None:
         for name in ("embedding_width", "num_blocks", "num_attention_heads", "members"):
@@ -68,9 +75,11 @@ class ModelConfig:
             for pattern in patterns.split():
                 sided = pattern.startswith(("user.", "item."))
                 require(sided, f"model.{name}", pattern, "say whose field it is, as in item.id or user.zip")
-        for name in ("member_names", "member_leave_out"):
+        for name in ("member_names", "member_leave_out", "member_residual", "member_trained"):
             fewest, expected = len(getattr(self, name)), f"use 1 for each entry of model.{name} at least"
             require(self.members >= fewest, "model.members", self.members, expected)
+        all_stay = self.member_trained != () and not any(self.member_trained[: self.members])
+        require(not all_stay, "model.member_trained", list(self.member_trained), "let one member be trained at least")
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "use a share of 0 or more and below 1")
         require(len(self.interactions) > 0, "model.interactions", [], "name the maps of at least one layer")
         weights_are_positive = all(weight > 0 for weight in self.head_weights)

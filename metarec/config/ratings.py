@@ -27,8 +27,9 @@ class DataConfig:
     content_statistics: bool = False
     """Whether items get three dense fields for when nobody has rated them: `content_statistics`, how training users
     received other items of the same content, from categorical and multi-valued features and the words of titles;
-    `content_vectors`, the bias and the taste vector that a regression on those features expects of them; and
-    `content_expectation`, the bias alone, by a regression on words of titles and pairs of values as well."""
+    `content_vectors`, the taste vector that a regression on those features expects of them; and `content_expectation`,
+    the bias that one on words of titles and pairs of values as well expects. That is then the bias of items without a
+    training rating, which else is 0."""
 
     def __post_init__(self) -> None:
         require(self.min_ratings >= 1, "data.min_ratings", self.min_ratings, "use 1 or more")

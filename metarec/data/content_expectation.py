@@ -9,6 +9,7 @@ Source of the second: the cross-product transformations of Cheng et al., "Wide &
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,28 +24,43 @@ _MOST_PAIRED = 20
 """Of an item with more values of a field no two are taken together, whose number would grow with the square."""
 
 
+class Expectation(NamedTuple):
+    """What content lets expect.
+
+    Attributes:
+        field: the expected bias of each item, rated or not, in standard deviations over the training items.
+        item_bias: of training items their own; of the others the expected one, in the units of their targets.
+        unit_bias: the biases of training items in the units of the field; 0 for the others.
+    """
+
+    field: Float32[np.ndarray, "items heads"]
+    item_bias: Float64[np.ndarray, "items heads"]
+    unit_bias: Float64[np.ndarray, "items heads"]
+
+
 def content_expectation(
     fields: Sequence[Values],
     words: Values,
     known: Bool[np.ndarray, " items"],
     item_bias: Float64[np.ndarray, "items heads"],
-) -> tuple[Float32[np.ndarray, "items heads"], Float64[np.ndarray, "items heads"]]:
-    """The bias that content lets expect of each item, rated or not, in standard deviations over the training items.
+) -> Expectation:
+    """The bias that content lets expect of each item.
 
     Args:
         fields: which item has which values.
         words: which item has which words in its title.
         known: the training items.
         item_bias: of the training side; that of other items does not count.
-
-    Returns:
-        What is expected, and the biases in its units.
     """
     design = design_of_values(_columns(fields, words), known)
     found = held_out_from_content(design, torch.from_numpy(known), torch.from_numpy(item_bias)).numpy()
     mean, scale = found[known].mean(axis=0), found[known].std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    return ((found - mean) / scale).astype(np.float32), np.where(known[:, None], (item_bias - mean) / scale, 0.0)
+    return Expectation(
+        field=((found - mean) / scale).astype(np.float32),
+        item_bias=np.where(known[:, None], item_bias, found),
+        unit_bias=np.where(known[:, None], (item_bias - mean) / scale, 0.0),
+    )
 
 
 def expectation_of_unrated(
@@ -52,14 +68,17 @@ def expectation_of_unrated(
     words: Values,
     known: Bool[np.ndarray, " items"],
     item_bias: Float64[np.ndarray, "items heads"],
-) -> Float32[np.ndarray, "unrated heads"]:
-    """Of the items without a training rating alone what `content_expectation` has.
+    unit_bias: Float64[np.ndarray, "items heads"],
+) -> tuple[Float32[np.ndarray, "unrated heads"], Float32[np.ndarray, "unrated heads"]]:
+    """Of the items without a training rating alone the field and the bias that `content_expectation` has.
 
     Args:
         fields, words, known: as there.
-        item_bias: as it returned them.
+        item_bias, unit_bias: as it returned them.
     """
-    return vectors_of_unrated(_columns(fields, words), known, item_bias)
+    both = vectors_of_unrated(_columns(fields, words), known, np.concatenate([unit_bias, item_bias], axis=1))
+    field, bias = np.split(both, 2, axis=1)
+    return field, bias
 
 
 def _columns(fields: Sequence[Values], words: Values) -> list[Values]:

@@ -1,4 +1,4 @@
-"""The dense fields that say of an item what its content lets expect of it, whether anybody has rated it or not.
+"""What its content lets expect of an item: dense fields of all items, and the bias of those that nobody has rated.
 
 They follow from how training users received each item (`reception.py`) and from content alone. So a dataset has them of
 all items, and items that join the catalogue of a trained model later get theirs by the same sums: what an item that
@@ -43,7 +43,7 @@ class Content(NamedTuple):
 def content_fields(
     reception: Reception, content: Content
 ) -> tuple[dict[str, Float32[np.ndarray, "items _"]], Reception]:
-    """The fields of all items by name, and the reception in the units that they are in.
+    """The fields of all items by name, and the reception in their units, with what is expected of biases.
 
     Args:
         reception: as it was learned.
@@ -52,17 +52,22 @@ def content_fields(
     known = reception.known
     values, words = _values(content, known)
     vectors, size = content_vectors(values, known, reception.vectors)
-    expectation, bias = content_expectation(values, words, known, reception.item_bias)
+    expectation = content_expectation(values, words, known, reception.item_bias)
     fields = {
         STATISTICS: _statistics(reception, [*values, words]),
         VECTORS: vectors,
-        EXPECTATION: expectation,
+        EXPECTATION: expectation.field,
     }
-    return fields, reception._replace(vectors=reception.vectors / size, unit_bias=bias)
+    kept = reception._replace(
+        item_bias=expectation.item_bias, vectors=reception.vectors / size, unit_bias=expectation.unit_bias
+    )
+    return fields, kept
 
 
-def fields_of_unrated(reception: Reception, content: Content) -> dict[str, Float32[np.ndarray, "unrated _"]]:
-    """The fields of the items without a training rating alone, by name; as `content_fields` has them.
+def fields_of_unrated(
+    reception: Reception, content: Content
+) -> tuple[dict[str, Float32[np.ndarray, "unrated _"]], Float32[np.ndarray, "unrated heads"]]:
+    """The fields by name and the biases of the items without a training rating alone; as `content_fields` has them.
 
     Args:
         reception: in the units of the fields.
@@ -70,11 +75,13 @@ def fields_of_unrated(reception: Reception, content: Content) -> dict[str, Float
     """
     known = reception.known
     values, words = _values(content, known)
-    return {
+    expectation, bias = expectation_of_unrated(values, words, known, reception.item_bias, reception.unit_bias)
+    fields = {
         STATISTICS: _statistics(reception, [*values, words])[~known],
         VECTORS: vectors_of_unrated(values, known, reception.vectors),
-        EXPECTATION: expectation_of_unrated(values, words, known, reception.unit_bias),
+        EXPECTATION: expectation,
     }
+    return fields, bias
 
 
 def _values(content: Content, known: Bool[np.ndarray, " items"]) -> tuple[list[Values], Values]:

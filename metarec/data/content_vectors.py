@@ -1,8 +1,8 @@
-"""What content alone lets expect of an item: the bias and the taste vector that items of like content have.
+"""What content alone lets expect of an item: the taste vector that items of like content have.
 
-Biases and the vectors of a factor analysis of the training side are predicted from content by ridge regression, those
-of rated items without their own part (`content_regression.py`), so that a model meets what new items will have. All are
-in units of the noise: a user's own weights on them are her tastes, as in the analysis.
+The vectors of a factor analysis of the training side are predicted from content by ridge regression, those of rated
+items without their own part (`content_regression.py`), so that a model meets what new items will have. A user's own
+weights on them are her tastes, as in the analysis.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from metarec.data.training_side import TrainingSide
 
 NAME = "content_vectors"
 RANK = 15
-"""Of the analysis; with the bias, a vector has one entry more."""
+"""Of the analysis."""
 
 
 def vectors_of_ratings(ratings: Histories, train: TrainingSide) -> Float64[np.ndarray, "items width"]:
-    """What content is to tell of an item, as ratings have it: its bias and its vector, for the first head.
+    """What content is to tell of an item, as ratings have it: its vector, for the first head.
 
     Args:
         ratings: of the training side.
@@ -34,8 +34,7 @@ def vectors_of_ratings(ratings: Histories, train: TrainingSide) -> Float64[np.nd
     analysis = analyse_factors(
         ratings_above(ratings, level, head=0), num_users=len(ratings), num_items=len(level), rank=RANK, seed=0
     )
-    bias = torch.from_numpy(train.biases.item_bias[:, :1]) / analysis.noise_variance.sqrt()
-    return torch.cat([bias, analysis.vectors], dim=1).numpy()
+    return analysis.vectors.numpy()
 
 
 def content_vectors(

@@ -6,6 +6,7 @@ import numpy as np
 
 from metarec.data.claim import AuditCheck, Totals, check, id_of
 from metarec.data.dataset import BIAS, feature_values
+from metarec.data.reception import FACTORS
 from metarec.data.training_side import sum_training
 from metarec.schema import ID, Side
 
@@ -57,15 +58,19 @@ def ids_are_of_training(totals: Totals) -> Iterator[AuditCheck]:
 
 
 def biases_are_of_training(totals: Totals) -> Iterator[AuditCheck]:
-    """Fitted again, they are the same."""
+    """Fitted again, they are the same; with content fields those of items that nobody rated follow from content."""
     tables = totals.tables
     heads = tables.dataset.schema.heads
     lengths = {"num_users": tables.users.num_rows, "num_items": tables.items.num_rows, "num_heads": len(heads)}
     biases = sum_training(tables.dataset.parts("train"), **lengths).biases
     stored = np.stack([totals.tables.items[BIAS + head.name].to_numpy() for head in heads], axis=1)
     wrong = (np.abs(stored - biases.item_bias) > _TOLERANCE).any(axis=1)
+    whose = tables.words.row
+    if FACTORS in tables.items.column_names:
+        wrong &= totals.num_ratings["train"] > 0
+        whose = f"rated {tables.words.row}"
     yield check(
-        f"{totals.tables.words.row} biases follow from training ratings alone",
+        f"{whose} biases follow from training ratings alone",
         wrong,
         lambda i: (
             f"{totals.tables.words.row} {id_of(totals.tables.items, i)} has {stored[i]}, fitted {biases.item_bias[i]}"

@@ -28,7 +28,7 @@ class Reception(NamedTuple):
 
     Attributes:
         num_ratings: how often it was trained on; all else counts for nothing where that is 0.
-        item_bias: as in `Biases`.
+        item_bias: as in `Biases`; where it is kept, with what content lets expect of items without a training rating.
         factors: of a factorisation of what biases leave of the first head.
         vectors: of `content_vectors.vectors_of_ratings`; where it is kept, in the units of the field.
         unit_bias: `item_bias`; where it is kept, in the units of the bias that content lets expect.

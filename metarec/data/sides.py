@@ -97,7 +97,7 @@ def fit_sides(
     user_fields, user_columns = _fit(sides.users, users_of(users, protocol), train.trained)
     scenario = {SCENARIO: scenarios_of(users)} if protocol == SCENARIO_TRANSFER else {}
     item_fields, item_columns = _fit(_with_id(sides.items, items), items, train.num_ratings > 0)
-    bias_columns = {BIAS + head.name: pa.array(train.biases.item_bias[:, i]) for i, head in enumerate(heads)}
+    item_bias = train.biases.item_bias
     title = pc.coalesce(_aligned(sides.items.title, sides.items.id, items), items)
     if ratings is not None:
         features = {name: _aligned(column, sides.items.id, items) for name, column in sides.items.features.items()}
@@ -106,6 +106,8 @@ def fit_sides(
         item_fields += tuple(FeatureField(name, "dense", width=values.shape[1]) for name, values in added.items())
         item_columns |= {FEATURE + name: feature_column(values) for name, values in added.items()}
         item_columns |= reception_columns(reception)
+        item_bias = reception.item_bias
+    bias_columns = {BIAS + head.name: pa.array(item_bias[:, i]) for i, head in enumerate(heads)}
     item_facts = {"id": items, "title": title, "training_ratings": pa.array(train.num_ratings)}
     return FittedSides(
         schema=Schema(user_fields, item_fields, tuple(heads)),

@@ -1,8 +1,8 @@
 """Items that join the catalogue of a trained model: it scores them from their features alone.
 
-A new item is to the model what an item of the items table was that nobody rated in training: its id is unknown, its
-bias is 0, and where the model has content fields (`data.content_statistics`), these follow from its own content and
-from how training users received the others.
+A new item is to the model what an item of the items table was that nobody rated in training: its id is unknown and its
+bias is 0. Where the model has content fields (`data.content_statistics`), these and the bias that its content lets
+expect follow from its own content and from how training users received the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Float
 
 from metarec.config import Config
 from metarec.data.content_fields import NAMES, Content, fields_of_unrated
@@ -67,10 +68,12 @@ def append_items(
     columns = raw_columns(given, list(features.values()), config.tables.separator, word=config.words.row, ids=ids)
     items = known._replace(ids=(*known.ids, *ids), titles=(*known.titles, *(titles.get(item) or item for item in ids)))
     encoded = {field.name: encode_field(field, columns[field.name]) for field in given}
+    bias = np.zeros((len(ids), known.catalogue.item_bias.shape[1]), np.float32)
     if known.reception is not None:
         items = items._replace(reception=known.reception.with_unrated(len(ids)))
-        encoded |= _content_fields(items, given, columns, num_new=len(ids))
-    return items._replace(catalogue=_with_rows(known.catalogue, encoded, num_new=len(ids)))
+        computed, bias = _content_fields(items, given, columns, num_new=len(ids))
+        encoded |= computed
+    return items._replace(catalogue=_with_rows(known.catalogue, encoded, bias))
 
 
 def _check(known: Items, features: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str], config: Config) -> None:
@@ -90,8 +93,8 @@ def _check(known: Items, features: Mapping[str, Mapping[str, Any]], titles: Mapp
 
 def _content_fields(
     items: Items, given: Sequence[FeatureField], columns: Mapping[str, pa.ChunkedArray], *, num_new: int
-) -> dict[str, np.ndarray]:
-    """The computed fields of the new items, the last of `items`, whose catalogue has the others alone."""
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The computed fields and biases of the new items, the last of `items`, whose catalogue has the others alone."""
     assert items.reception is not None
     features = {
         field.name: pa.chunked_array([*_known_values(items.catalogue, field).chunks, *columns[field.name].chunks])
@@ -100,23 +103,23 @@ def _content_fields(
     }
     kinds = {field.name: field.kind for field in given}
     titles = pa.chunked_array([pa.array(items.titles, pa.string())])
-    found = fields_of_unrated(items.reception, Content(features, kinds, titles))
-    return {name: values[len(values) - num_new :] for name, values in found.items()}
+    found, bias = fields_of_unrated(items.reception, Content(features, kinds, titles))
+    return {name: values[len(values) - num_new :] for name, values in found.items()}, bias[len(bias) - num_new :]
 
 
 def _known_values(catalogue: Catalogue, field: FeatureField) -> pa.ChunkedArray:
     return decode_field(field, catalogue.item_features[field.name].cpu().numpy())
 
 
-def _with_rows(catalogue: Catalogue, encoded: Mapping[str, np.ndarray], *, num_new: int) -> Catalogue:
+def _with_rows(
+    catalogue: Catalogue, encoded: Mapping[str, np.ndarray], bias: Float[np.ndarray, "new heads"]
+) -> Catalogue:
     """The catalogue with new items: of a field that is not encoded, the id, nothing is known."""
     features = {}
     for name, tensor in catalogue.item_features.items():
-        rows = tensor.new_zeros(num_new, *tensor.shape[1:])
+        rows = tensor.new_zeros(len(bias), *tensor.shape[1:])
         if name in encoded:
             rows = torch.from_numpy(encoded[name]).to(rows)
         features[name] = torch.cat([tensor, rows])
-    bias = catalogue.item_bias
-    return catalogue._replace(
-        item_features=features, item_bias=torch.cat([bias, bias.new_zeros(num_new, *bias.shape[1:])])
-    )
+    item_bias = torch.cat([catalogue.item_bias, torch.from_numpy(bias).to(catalogue.item_bias)])
+    return catalogue._replace(item_features=features, item_bias=item_bias)

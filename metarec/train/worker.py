@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from metarec import storage
-from metarec.algorithms.committee import AnyLearner, members_of
+from metarec.algorithms.committee import AnyLearner, is_trained, members_of
 from metarec.build import build_learner, member_configs
 from metarec.config import Config, config_from_dict
 from metarec.data.biases import with_held_out_biases
@@ -50,7 +50,7 @@ def run_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     training, catalogue = dataset.histories("train"), dataset.catalogue()
     learner, met_in_training = starting_point(config, dataset, catalogue, training)
     learner = learner.to(team.device)
-    groups = [{"params": list(member.parameters())} for member in members_of(learner)]
+    groups = [{"params": list(member.parameters())} for member in members_of(learner) if is_trained(member)]
     optimizer = torch.optim.AdamW(groups, lr=config.outer.lr, weight_decay=config.outer.weight_decay)
     checkpoints = checkpoints_of(config, folder)
     warnings: list[str] = []

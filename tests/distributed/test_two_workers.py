@@ -24,6 +24,7 @@ VARIANTS = {
     "first": ("algorithm.first_order=true",),
     "rows_of_tables": ("algorithm.adapt=* encoder.items.*",),
     "committee": ("model.members=2", "model.member_names=['mf', 'melu']", "algorithm.name=alpaca"),
+    "one_stays": ("model.members=3", "model.member_trained=[true, false]", "algorithm.name=alpaca"),
     "fixed_rates": ("inner.learned=false", "outer.loss=absolute"),
 }
 
@@ -43,7 +44,7 @@ def take_steps(learner, rank, world_size):
             batch = select_tasks(batch, torch.arange(first, first + shares[rank]))
         num_tasks = sum(shares)
         meta_step(learner, catalogue, batch, num_tasks=num_tasks, world_size=world_size, progress=step / len(SHARES))
-        seen += [parameter.grad.clone() for parameter in learner.parameters()]
+        seen += [parameter.grad.clone() for parameter in learner.parameters() if parameter.requires_grad]
         num_good = num_tasks - (step == BAD_STEP)
         optimisation.step(step / len(SHARES), num_good, num_tasks)
         seen += [parameter.detach().clone() for parameter in learner.parameters()]

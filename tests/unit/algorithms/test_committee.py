@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarec.algorithms.all_items import score_items
-from metarec.algorithms.committee import Committee, why_a_learner_needs_ratings
+from metarec.algorithms.committee import Committee, is_trained, why_a_learner_needs_ratings
 from metarec.build import build_learner, member_configs
 from metarec.config import load_config
 from metarec.errors import ConfigError
@@ -126,6 +126,53 @@ def test_each_member_has_its_own_recommender_and_sees_what_its_entry_leaves_in()
     assert unlike == [True, False]
 
 
+def test_each_member_starts_from_its_own_residual():
+    settings = ["model.members=3", "model.member_residual=['user', 'item']"]
+    assert [own.model.residual for own in member_configs(load_config(None, settings))] == ["user", "item", "user"]
+    committee, batch = make_learner(*settings, "algorithm.name=alpaca", perturbed=False), make_batch(4, 0, 2)
+    without, with_item = (member.predict(CATALOGUE, batch)[1] for member in committee.members[:2])
+    assert_close(without, CATALOGUE.offset.expand_as(without))
+    assert_close(with_item, CATALOGUE.offset + CATALOGUE.item_bias[batch.query.item[1]])
+
+
+def test_a_member_that_is_not_trained_gets_no_gradient_and_is_in_the_mean():
+    settings = ("algorithm.name=alpaca", "model.residual=item", "model.member_names=['mf', 'melu']")
+    committee, batch = committee_of(*settings, "model.member_trained=[true, false]"), make_batch(4, 0, 2)
+    trained, stays, again = committee.members
+    assert [is_trained(member) for member in committee.members] == [True, False, True]
+    output = committee(CATALOGUE, batch)
+    output.surrogate.backward()
+    assert all(parameter.grad is None for parameter in stays.parameters())
+    assert all(parameter.grad is not None for parameter in (*trained.parameters(), *again.parameters()))
+    seeds = (batch.task_seed, batch.task_seed + 2)
+    own = [m(CATALOGUE, batch._replace(task_seed=seed)) for m, seed in zip((trained, again), seeds, strict=True)]
+    assert_close(output.losses, (own[0].losses + own[1].losses) / 2)
+    assert_close(committee.predict(CATALOGUE, batch), sum(m.predict(CATALOGUE, batch) for m in committee.members) / 3)
+
+
+def test_a_linear_member_that_stays_is_the_ridge_regression_of_what_the_base_leaves_over():
+    """The closed form on the vectors that an item's features have, with one penalty for all of them."""
+    settings = ("algorithm.name=alpaca", "algorithm.ridge=7.0", "algorithm.implicit=false", "model.name=linear")
+    settings = (*settings, "model.members=2", "model.residual=item", "model.member_trained=[true, false]")
+    committee = make_learner(*settings, perturbed=False)
+    batch = make_batch(6, 3)
+    found = committee.members[1].predict(CATALOGUE, batch)
+    model = committee.members[1].model
+    for task, size in enumerate((6, 3)):
+        rated, asked = batch.support.item[task, :size], batch.query.item[task]
+        user = model.encode_users(CATALOGUE, batch.query.user[task, :1])
+        inputs, queries = (
+            torch.cat(
+                [user.expand(len(i), -1), model.encode_items(CATALOGUE, i), torch.ones(len(i), 1).double()], dim=-1
+            )
+            for i in (rated, asked)
+        )
+        rest = batch.support.target[task, :size] - CATALOGUE.offset - CATALOGUE.item_bias[rated]
+        weights = torch.linalg.solve(inputs.mT @ inputs + 7.0 * torch.eye(inputs.shape[1]).double(), inputs.mT @ rest)
+        expected = CATALOGUE.offset + CATALOGUE.item_bias[asked] + queries @ weights
+        torch.testing.assert_close(found[task], expected, rtol=1e-7, atol=1e-7)  # penalties start in float32
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -134,6 +181,18 @@ def test_each_member_has_its_own_recommender_and_sees_what_its_entry_leaves_in()
             r"^model\.members is 1; use 1 for each entry of model\.me",
         ),
         (["model.members=2", "model.member_leave_out=['id']"], r"^model\.member_leave_out is 'id'; say whose field"),
+        (
+            ["model.members=2", "model.member_residual=['all']"],
+            r"^model\.member_residual\[0\] is 'all'; use one of bias",
+        ),
+        (
+            ["model.members=3", "model.member_trained=[false]"],
+            r"^model\.member_trained is \[False\]; let one member be trained at least",
+        ),
+        (
+            ["model.member_trained=[false, true]"],
+            r"^model\.members is 1; use 1 for each entry of model\.member_trained",
+        ),
         (["model.members=2", "model.member_names=['mf', 'mff']"], r"^model\.member_names is 'mff'; use one of melu, "),
     ],
 )

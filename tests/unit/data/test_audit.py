@@ -73,6 +73,23 @@ def test_biases_fitted_on_other_ratings_are_found(clean, tmp_path):
     assert violated(leaky) == ["item biases follow from training ratings alone"]
 
 
+def test_with_content_fields_the_biases_of_rated_items_alone_follow_from_ratings(tmp_path):
+    settings = {"output.root": str(tmp_path / "out"), "synthetic.num_users": 30, "synthetic.num_items": 80}
+    dataset = prepare(with_values(Config(), settings | {"data.content_statistics": True}), progress=lambda line: None)
+    items = dataset.table("item")
+    unrated = items["training_ratings"].to_numpy() == 0
+    bias = items["bias.rating"].to_numpy()
+    assert bias[unrated].all()
+    assert violated(dataset) == []
+    for number, (shifted, found) in enumerate(
+        [(~unrated, ["rated item biases follow from training ratings alone"]), (unrated, [])]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        changed = replace_column(items, "bias.rating", pa.array(bias + 1e-6 * shifted))
+        assert violated(with_items(dataset, folder, changed)) == found
+
+
 def test_counts_that_include_other_splits_are_found(clean, tmp_path):
     items = clean.table("item")
     counts = items["training_ratings"].to_numpy() + 1

@@ -24,7 +24,7 @@ def expected(effect, *, fields=True, words=False):
     bias = np.zeros((len(KNOWN), 1))
     bias[KNOWN, 0] = effect(*HAS.T) + RNG.normal(scale=0.1, size=NUM_RATED)
     in_fields = [values_of(everything)] if fields else []
-    found, _ = content_expectation(in_fields, values_of(everything if words else nothing), KNOWN, bias)
+    found = content_expectation(in_fields, values_of(everything if words else nothing), KNOWN, bias).field
     assert found[KNOWN].mean() == pytest.approx(0, abs=1e-5)
     assert found[KNOWN].std() == pytest.approx(1, abs=1e-5)
     return found[~KNOWN, 0]
@@ -49,15 +49,26 @@ def test_of_an_item_with_very_many_values_no_two_are_taken_together():
     bias = np.zeros((len(KNOWN), 1))
     bias[KNOWN, 0] = np.logical_xor(*HAS.T) + RNG.normal(scale=0.1, size=NUM_RATED)
     empty = values_of(np.zeros((len(KNOWN), 1), bool))
-    of_many, _ = content_expectation([values_of(everything)], empty, KNOWN, bias)
-    of_words, _ = content_expectation([], values_of(everything), KNOWN, bias)
+    of_many = content_expectation([values_of(everything)], empty, KNOWN, bias).field
+    of_words = content_expectation([], values_of(everything), KNOWN, bias).field
     np.testing.assert_allclose(of_many[~KNOWN][1:], of_words[~KNOWN][1:], atol=1e-3)
 
 
-def test_without_content_nothing_is_expected():
+def test_without_content_nothing_is_expected_but_the_mean():
     empty = values_of(np.zeros((len(KNOWN), 1), bool))
     bias = RNG.normal(size=(len(KNOWN), 1))
-    assert not content_expectation([empty], empty, KNOWN, bias)[0].any()
+    found = content_expectation([empty], empty, KNOWN, bias)
+    assert not found.field.any()
+    np.testing.assert_allclose(found.item_bias[~KNOWN], bias[KNOWN].mean(), rtol=1e-12)
+
+
+def test_rated_items_keep_their_bias_and_others_get_the_expected_one_in_rating_points():
+    bias = np.zeros((len(KNOWN), 1))
+    bias[KNOWN, 0] = 0.3 + HAS[:, 0] - 0.5 * HAS[:, 1]
+    field = values_of(np.concatenate([HAS, NEW]))
+    found = content_expectation([field], values_of(np.zeros((len(KNOWN), 1), bool)), KNOWN, bias)
+    assert found.item_bias[KNOWN].tolist() == bias[KNOWN].tolist()
+    np.testing.assert_allclose(found.item_bias[~KNOWN, 0], [0.3, 1.3, -0.2, 0.8], atol=0.2)
 
 
 def test_what_unrated_items_have_as_bias_does_not_count():
@@ -70,9 +81,10 @@ def test_what_unrated_items_have_as_bias_does_not_count():
         assert found.tolist() == without.tolist()
 
 
-def test_one_regression_on_biases_in_its_units_says_the_same_of_unrated_items():
+def test_one_regression_says_the_same_of_unrated_items():
     bias = RNG.normal(size=(len(KNOWN), 2))
     field = values_of(np.concatenate([HAS, NEW]))
-    found, in_its_units = content_expectation([field], field, KNOWN, bias)
-    again = expectation_of_unrated([field], field, KNOWN, in_its_units)
-    np.testing.assert_allclose(again, found[~KNOWN], atol=1e-6)
+    found = content_expectation([field], field, KNOWN, bias)
+    again, its_bias = expectation_of_unrated([field], field, KNOWN, found.item_bias, found.unit_bias)
+    np.testing.assert_allclose(again, found.field[~KNOWN], atol=1e-6)
+    np.testing.assert_allclose(its_bias, found.item_bias[~KNOWN], atol=1e-6)

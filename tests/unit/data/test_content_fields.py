@@ -9,6 +9,7 @@ from metarec.data.features import decode_field, encode_field, fit_field
 from metarec.data.reception import Reception
 
 NUM_RATED, NUM_UNRATED = 30, 6
+BIAS = "the expected bias"
 KINDS = {"tags": "multi_valued", "year": "categorical", "price": "numeric"}
 RNG = np.random.default_rng(0)
 TAGS = [[f"t{tag}" for tag in RNG.choice(8, RNG.integers(1, 4), replace=False)] for _ in range(NUM_RATED)]
@@ -54,23 +55,35 @@ def whole():
     return content_fields(learned(NUM_UNRATED), everything())
 
 
-@pytest.mark.parametrize("item", range(NUM_UNRATED))
-@pytest.mark.parametrize("name", NAMES)
-def test_an_item_that_joins_later_gets_what_it_had_from_the_start(whole, item, name):
+def of_unrated(reception, content, name):
+    """A field, or the bias that is expected."""
+    fields, bias = fields_of_unrated(reception, content)
+    return (fields | {BIAS: bias})[name]
+
+
+def of_all(whole, name):
+    """The same of all items."""
     fields, reception = whole
+    return (fields | {BIAS: reception.item_bias})[name]
+
+
+@pytest.mark.parametrize("item", range(NUM_UNRATED))
+@pytest.mark.parametrize("name", [*NAMES, BIAS])
+def test_an_item_that_joins_later_gets_what_it_had_from_the_start(whole, item, name):
+    _, reception = whole
     alone = content(*([*rated, unrated[item]] for rated, unrated in zip(RATED, UNRATED, strict=True)))
     rated = Reception(*(own[:NUM_RATED] for own in reception))
-    found = fields_of_unrated(rated.with_unrated(1), alone)[name]
-    np.testing.assert_allclose(found, fields[name][[NUM_RATED + item]], rtol=0, atol=1e-6)
+    found = of_unrated(rated.with_unrated(1), alone, name)
+    np.testing.assert_allclose(found, of_all(whole, name)[[NUM_RATED + item]], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, BIAS])
 def test_encoded_features_of_the_others_are_enough(whole, name):
     """Their vocabularies have rated items' values alone, so that of unrated items most is lost, and it does not matter.
 
     The last of the items is the one that is asked for.
     """
-    fields, reception = whole
+    _, reception = whole
     items, features = everything(), {}
     for feature in ("tags", "year"):
         column = items.features[feature]
@@ -78,8 +91,8 @@ def test_encoded_features_of_the_others_are_enough(whole, name):
         others = decode_field(field, encode_field(field, column.slice(0, NUM_RATED + NUM_UNRATED - 1)))
         features[feature] = pa.chunked_array([*others.chunks, *column.slice(NUM_RATED + NUM_UNRATED - 1).chunks])
     rebuilt = Content(features, {"tags": "multi_valued", "year": "categorical"}, items.titles)
-    found = fields_of_unrated(reception, rebuilt)[name]
-    np.testing.assert_allclose(found[-1], fields[name][-1], rtol=0, atol=1e-6)
+    found = of_unrated(reception, rebuilt, name)
+    np.testing.assert_allclose(found[-1], of_all(whole, name)[-1], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

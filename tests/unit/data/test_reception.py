@@ -21,7 +21,7 @@ def test_a_dataset_keeps_it_of_every_item(tmp_path):
     assert reception.known.tolist() == [True] * (table.num_rows - NUM_NEW) + [False] * NUM_NEW
     assert reception.item_bias[:, 0].tolist() == table["bias.rating"].to_pylist()
     assert reception.factors.shape == (table.num_rows, 8)
-    assert reception.vectors.shape == (table.num_rows, 16)
+    assert reception.vectors.shape == (table.num_rows, 15)
     assert reception.unit_bias.shape == reception.item_bias.shape
     assert {own.dtype for own in reception[1:]} == {np.dtype(np.float64)}
     assert not reception.factors[-NUM_NEW:].any()

@@ -52,3 +52,12 @@ def test_items_that_nobody_has_rated_have_them_by_their_content(name):
     first, second, third = np.array(table[FEATURE + name].to_pylist())[-NUM_NEW:]
     assert first.tolist() == third.tolist() != second.tolist()
     assert np.isfinite(second).all()
+
+
+def test_their_bias_is_what_content_lets_expect_and_0_without_content_fields():
+    table = fitted(with_statistics=True).tables["items.parquet"]
+    plain = fitted(with_statistics=False).tables["items.parquet"]
+    first, second, third = table["bias.rating"].to_pylist()[-NUM_NEW:]
+    assert first == third != second
+    assert plain["bias.rating"].to_pylist()[-NUM_NEW:] == [0.0] * NUM_NEW
+    assert table["bias.rating"].to_pylist()[:-NUM_NEW] == plain["bias.rating"].to_pylist()[:-NUM_NEW]

@@ -36,10 +36,10 @@ UNRATED = {
 TITLES = {"i05x": "Thing two (1994)", "i07x": "Thing THING", "i11x": "Four"}
 COMMITTEE = {
     "algorithm.name": "alpaca",
-    "model.members": 2,
-    "model.member_names": ("melu", "linear"),
-    "model.member_leave_out": ("item.content_vectors", "item.content_statistics"),
-    "model.residual": "user",
+    "model.members": 3,
+    "model.member_names": ("melu", "linear", "linear"),
+    "model.member_leave_out": ("item.content_vectors", "item.content_statistics", "item.content_statistics"),
+    "model.member_residual": ("user", "user", "item"),
     "model.hidden": (8,),
     "model.embedding_width": 4,
 }
