@@ -34,7 +34,7 @@ from metarec.combination import (
     require_the_same_units,
     wide_enough_to_normalise,
 )
-from metarec.config import Config, ModelConfig, with_values
+from metarec.config import MEMBER_SETTINGS, Config, ModelConfig, with_values
 from metarec.contracts import Algorithm, Recommender
 from metarec.errors import ConfigError
 from metarec.models.derivatives import tiny_schema
@@ -165,8 +165,7 @@ def member_configs(config: Config) -> list[Config]:
     seeds = [
         int(np.random.SeedSequence((run_seed, place)).generate_state(1)[0]) for place in range(1, settings.members)
     ]
-    of_members = ("member_names", "member_leave_out", "member_residual", "member_trained")
-    alone = with_values(config, {"model.members": 1} | {f"model.{name}": () for name in of_members})
+    alone = with_values(config, {"model.members": 1} | {f"model.{name}": () for name in MEMBER_SETTINGS})
     names = itertools.cycle(settings.member_names or (settings.name,))
     unseen = itertools.cycle(settings.member_leave_out or ("",))
     starts = itertools.cycle(settings.member_residual or (settings.residual,))

@@ -4,7 +4,7 @@ A knob has one name everywhere: `inner.lr` is the TOML key, the `--set` override
 parameter and the word in the error message.
 """
 
-from metarec.config.learning import LOSSES, RANKING_LOSSES, ModelConfig
+from metarec.config.learning import LOSSES, MEMBER_SETTINGS, RANKING_LOSSES, ModelConfig
 from metarec.config.ratings import ProtocolConfig, SyntheticConfig, TablesConfig, TaskConfig
 from metarec.config.reading import (
     config_from_dict,
@@ -23,6 +23,7 @@ from metarec.config.settings import Config
 
 __all__ = [
     "LOSSES",
+    "MEMBER_SETTINGS",
     "RANKING_LOSSES",
     "Config",
     "ModelConfig",

@@ -9,6 +9,8 @@ LOSSES = ("squared", "absolute", "absolute_squared", "cross_entropy", "pairwise"
 """The objectives that `inner.loss` and `outer.loss` name."""
 RANKING_LOSSES = ("pairwise", "softmax")
 """Those of them whose scores tell an order and nothing else."""
+MEMBER_SETTINGS = ("member_names", "member_leave_out", "member_residual", "member_trained")
+"""Those of `ModelConfig` with an entry for each member of a committee."""
 _Residual = Literal["bias", "item", "user", "none"]
 
 
@@ -75,7 +77,7 @@ class ModelConfig:
             for pattern in patterns.split():
                 sided = pattern.startswith(("user.", "item."))
                 require(sided, f"model.{name}", pattern, "say whose field it is, as in item.id or user.zip")
-        for name in ("member_names", "member_leave_out", "member_residual", "member_trained"):
+        for name in MEMBER_SETTINGS:
             fewest, expected = len(getattr(self, name)), f"use 1 for each entry of model.{name} at least"
             require(self.members >= fewest, "model.members", self.members, expected)
         all_stay = self.member_trained != () and not any(self.member_trained[: self.members])
