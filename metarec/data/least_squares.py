@@ -71,10 +71,12 @@ def factorise(
     num_sweeps: int,
     seed: int,
     unobserved: float = 0.0,
+    bias_damping: float | None = None,
 ) -> Float64[Tensor, "items rank"]:
     """The item factors q that with user factors p minimise Σ (e - p·q)² + w Σ' (p·q)² + λ (Σ |p|² + Σ |q|²).
 
-    The first sum is over the ratings, the second over all other pairs of a user and an item.
+    The first sum is over the ratings, the second over all other pairs of a user and an item. With a `bias_damping` d
+    each user has a bias b beside p: Σ (e - b - p·q)² + λ (Σ |p|² + Σ |q|²) + d Σ b².
 
     Users and items are fitted in turn, each a ridge regression on the other side's factors.
 
@@ -85,26 +87,46 @@ def factorise(
         penalty: λ, above 0.
         num_sweeps: how often both sides are fitted.
         seed: of the first item factors.
-        unobserved: w, what a pair without a rating counts as one of 0; below 1.
+        unobserved: w, what a pair without a rating counts as one of 0; below 1, and 0 where users have a bias.
+        bias_damping: d, in ratings; None where e has the users' biases out already, or there are none.
 
     Source: Zhou et al., Large-scale parallel collaborative filtering for the Netflix prize, AAIM 2008, section 3, with
     λ in place of their λ·n; the second sum is that of Hu, Koren and Volinsky, ICDM 2008, whose weights are 1 / w times
     these.
     """
+    assert bias_damping is None or not unobserved
     by_user = group_ratings(ratings.user, ratings.item, ratings.residual, num_users)
     by_item = group_ratings(ratings.item, ratings.user, ratings.residual, num_items)
     generator = torch.Generator().manual_seed(seed)
     item_factors = _FIRST_SCALE * torch.randn(num_items, rank, dtype=torch.float64, generator=generator)
+    above_bias = by_item
     for _ in range(num_sweeps):
-        user_factors = _fit_side(by_user, item_factors, penalty, unobserved)
-        item_factors = _fit_side(by_item, user_factors, penalty, unobserved)
+        if bias_damping is None:
+            user_factors = _fit_side(by_user, item_factors, penalty, unobserved)
+        else:
+            fitted = _fit_side(by_user, beside_bias(item_factors), penalties(rank, penalty, bias_damping), unobserved)
+            user_factors, bias = fitted[:, :-1], fitted[:, -1]
+            above_bias = by_item._replace(residual=by_item.residual - bias[by_item.other])
+        item_factors = _fit_side(above_bias, user_factors, penalty, unobserved)
     return item_factors
 
 
+def beside_bias(factors: Float64[Tensor, "*batch rank"]) -> Float64[Tensor, "*batch width"]:
+    """Factors with a last column of ones, whose weight is a bias."""
+    return torch.cat([factors, torch.ones_like(factors[..., :1])], dim=-1)
+
+
+def penalties(rank: int, penalty: float, bias_damping: float) -> Float64[Tensor, " width"]:
+    """What ridge regression on `beside_bias` adds for each weight."""
+    return torch.tensor([penalty] * rank + [bias_damping], dtype=torch.float64)
+
+
 def solve_ridge(
-    gram: Float64[Tensor, "*batch rank rank"], moment: Float64[Tensor, "*batch rank"], penalty: float
+    gram: Float64[Tensor, "*batch rank rank"],
+    moment: Float64[Tensor, "*batch rank"],
+    penalty: float | Float64[Tensor, " rank"],
 ) -> Float64[Tensor, "*batch rank"]:
-    """The w that minimises |e - X w|² + λ |w|², from gram = XᵀX and moment = Xᵀe: (XᵀX + λ I)⁻¹ Xᵀe."""
+    """The w that minimises |e - X w|² + Σ λ w², from gram = XᵀX and moment = Xᵀe: (XᵀX + diag λ)⁻¹ Xᵀe."""
     ridge = penalty * torch.eye(gram.shape[-1], dtype=gram.dtype)
     return torch.linalg.solve(gram + ridge, moment)
 
@@ -122,7 +144,10 @@ def sum_of_products(
 
 
 def _fit_side(
-    groups: Groups, factors: Float64[Tensor, "others rank"], penalty: float, unobserved: float
+    groups: Groups,
+    factors: Float64[Tensor, "others rank"],
+    penalty: float | Float64[Tensor, " rank"],
+    unobserved: float,
 ) -> Float64[Tensor, "groups rank"]:
     """One ridge regression a group."""
     gram, moment = sum_of_products(groups, factors[:, :, None] * factors[:, None, :], factors)

@@ -10,6 +10,7 @@ from metarec.baselines.factorisation import fit_factorisation
 from metarec.baselines.item_user_bias import fit_item_level, fit_item_user_bias, user_bias
 from metarec.baselines.user_median import support_median
 from metarec.data.histories import Histories
+from metarec.data.least_squares import factorise, ratings_above
 from metarec.data.tasks import draw_tasks, truncate_support
 from metarec.evaluate.protocol import evaluate
 from metarec.schema import Head
@@ -148,13 +149,29 @@ def test_factorisation_and_factor_analysis_recover_planted_tastes_of_cold_users(
     assert result.value("bias", "all", "rmse") > 0.8
 
 
-def test_factorisation_predicts_the_bias_floor_for_an_item_without_training_ratings(tastes):
+def test_factorisation_without_tastes_is_a_damped_bias_for_items_with_and_without_training_ratings(tastes):
+    """Item 60 was never rated: its level is the mean. All tastes are penalised away: what is left is known by hand."""
     catalogue = catalogue_of(61)
-    batch = batch_of([[3, 7, 60]], [[4.0, 5.0, 1.0]], [[60]])
-    torch.testing.assert_close(
-        fit_factorisation(tastes, catalogue)(catalogue, batch),
-        fit_item_user_bias(tastes, catalogue)(catalogue, batch),
-    )
+    batch = batch_of([[3, 7, 60]], [[4.0, 5.0, 1.0]], [[60, 3]])
+    level = fit_item_level(tastes, catalogue)[:, 0]
+    bias = (torch.tensor([4.0, 5.0, 1.0]).double() - level[[3, 7, 60]]).sum() / (3 + 5)
+    predicted = fit_factorisation(tastes, catalogue, penalty=1e12, bias_damping=5.0)(catalogue, batch)
+    torch.testing.assert_close(predicted[0, :, 0], level[[60, 3]] + bias)
+
+
+def test_factorisation_fits_bias_and_taste_of_a_cold_user_together(tastes):
+    """She rated what she likes best alone; a bias that is fitted first would be her taste for those."""
+    catalogue, settings = catalogue_of(60), {"rank": 2, "penalty": 0.01, "num_sweeps": 15, "seed": 0}
+    level = fit_item_level(tastes, catalogue)
+    above = ratings_above(tastes, level, 0)
+    factors = factorise(above, num_users=len(tastes), num_items=60, bias_damping=0.01, **settings)
+    liking = factors @ (factors[0] / factors[0].norm())
+    best, worst = liking.argsort(descending=True)[:20], liking.argsort()[:3]
+    rating = level[:, 0] + 0.5 + liking
+    batch = batch_of([best.tolist()], [rating[best].tolist()], [worst.tolist()])
+    predicted = fit_factorisation(tastes, catalogue, bias_damping=0.01, **settings)(catalogue, batch)[0, :, 0]
+    assert liking[best].mean() - liking[worst].mean() > 0.9
+    torch.testing.assert_close(predicted, rating[worst], rtol=0, atol=0.02)
 
 
 def test_each_head_is_fitted_on_its_own_observed_rows(tastes):

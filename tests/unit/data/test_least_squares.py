@@ -1,8 +1,9 @@
 """Ridge and alternating least squares against plain loops."""
 
+import pytest
 import torch
 
-from metarec.data.least_squares import Ratings, factorise, solve_ridge
+from metarec.data.least_squares import Ratings, beside_bias, factorise, penalties, solve_ridge
 
 
 def random_ratings():
@@ -11,27 +12,35 @@ def random_ratings():
     return Ratings(user, item, torch.randn(40, generator=generator, dtype=torch.float64))
 
 
-def loss(ratings, users, items, penalty):
-    error = ratings.residual - (users[ratings.user] * items[ratings.item]).sum(-1)
-    return error.square().sum() + penalty * (users.square().sum() + items.square().sum())
-
-
 def test_ridge_in_one_dimension_is_known_by_hand():
     """x = (1, 2), e = (3, 6), λ = 1: 15 / (5 + 1)."""
     solution = solve_ridge(torch.tensor([[5.0]]).double(), torch.tensor([15.0]).double(), 1.0)
     assert solution.tolist() == [2.5]
 
 
-def test_factors_are_a_stationary_point_of_the_objective():
-    ratings, penalty = random_ratings(), 0.5
-    items = factorise(ratings, num_users=6, num_items=8, rank=2, penalty=penalty, num_sweeps=200, seed=0)
-    users = torch.zeros(6, 2, dtype=torch.float64)
+def test_each_weight_of_a_ridge_can_have_a_penalty_of_its_own():
+    """Two features that are never met together: 15 / (5 + 1) and 15 / (5 + 10)."""
+    gram, moment = 5.0 * torch.eye(2).double(), torch.tensor([15.0, 15.0]).double()
+    assert solve_ridge(gram, moment, penalties(1, 1.0, 10.0)).tolist() == [2.5, 1.0]
+
+
+@pytest.mark.parametrize("bias_damping", [None, 2.0])
+def test_factors_are_a_stationary_point_of_the_objective(bias_damping):
+    """Users are solved for one by one, a bias as the weight of a feature that is 1; then no step of the items helps."""
+    ratings, penalty, damping = random_ratings(), 0.5, bias_damping or 1e12
+    items = factorise(
+        ratings, num_users=6, num_items=8, rank=2, penalty=penalty, num_sweeps=200, seed=0, bias_damping=bias_damping
+    )
+    users = torch.zeros(6, 3, dtype=torch.float64)
     for user in range(6):
-        known = items[ratings.item[ratings.user == user]]
-        users[user] = solve_ridge(known.T @ known, known.T @ ratings.residual[ratings.user == user], penalty)
+        known = beside_bias(items[ratings.item[ratings.user == user]])
+        moment = known.T @ ratings.residual[ratings.user == user]
+        users[user] = solve_ridge(known.T @ known, moment, penalties(2, penalty, damping))
     items.requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(ratings, users, items, penalty), items)
+    error = ratings.residual - (users[ratings.user] * beside_bias(items)[ratings.item]).sum(-1)
+    (gradient,) = torch.autograd.grad(error.square().sum() + penalty * items.square().sum(), items)
     assert items.norm() > 0.5
+    assert users[:, -1].abs().max() > 0.1 or bias_damping is None
     assert gradient.abs().max() < 1e-5
 
 
