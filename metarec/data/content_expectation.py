@@ -29,12 +29,10 @@ class Expectation(NamedTuple):
 
     Attributes:
         field: the expected bias of each item, rated or not, in standard deviations over the training items.
-        item_bias: of training items their own; of the others the expected one, in the units of their targets.
         unit_bias: the biases of training items in the units of the field; 0 for the others.
     """
 
     field: Float32[np.ndarray, "items heads"]
-    item_bias: Float64[np.ndarray, "items heads"]
     unit_bias: Float64[np.ndarray, "items heads"]
 
 
@@ -58,7 +56,6 @@ def content_expectation(
     scale = np.where(scale > 0, scale, 1.0)
     return Expectation(
         field=((found - mean) / scale).astype(np.float32),
-        item_bias=np.where(known[:, None], item_bias, found),
         unit_bias=np.where(known[:, None], (item_bias - mean) / scale, 0.0),
     )
 
@@ -67,18 +64,15 @@ def expectation_of_unrated(
     fields: Sequence[Values],
     words: Values,
     known: Bool[np.ndarray, " items"],
-    item_bias: Float64[np.ndarray, "items heads"],
     unit_bias: Float64[np.ndarray, "items heads"],
-) -> tuple[Float32[np.ndarray, "unrated heads"], Float32[np.ndarray, "unrated heads"]]:
-    """Of the items without a training rating alone the field and the bias that `content_expectation` has.
+) -> Float32[np.ndarray, "unrated heads"]:
+    """Of the items without a training rating alone the field that `content_expectation` has.
 
     Args:
         fields, words, known: as there.
-        item_bias, unit_bias: as it returned them.
+        unit_bias: as it returned it.
     """
-    both = vectors_of_unrated(_columns(fields, words), known, np.concatenate([unit_bias, item_bias], axis=1))
-    field, bias = np.split(both, 2, axis=1)
-    return field, bias
+    return vectors_of_unrated(_columns(fields, words), known, unit_bias)
 
 
 def _columns(fields: Sequence[Values], words: Values) -> list[Values]:

@@ -10,15 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32
+import torch
+from jaxtyping import Bool, Float32, Float64
 
 from metarec.data.content_expectation import NAME as EXPECTATION
 from metarec.data.content_expectation import content_expectation, expectation_of_unrated
+from metarec.data.content_regression import expected_from_content
 from metarec.data.content_statistics import NAME as STATISTICS
 from metarec.data.content_statistics import content_statistics
 from metarec.data.content_values import Values, values_of_fields, values_of_titles
 from metarec.data.content_vectors import NAME as VECTORS
-from metarec.data.content_vectors import content_vectors, vectors_of_unrated
+from metarec.data.content_vectors import content_vectors, design_of_values, vectors_of_unrated
 from metarec.data.reception import Reception
 from metarec.schema import FeatureKind
 
@@ -59,7 +61,7 @@ def content_fields(
         EXPECTATION: expectation.field,
     }
     kept = reception._replace(
-        item_bias=expectation.item_bias, vectors=reception.vectors / size, unit_bias=expectation.unit_bias
+        item_bias=_item_bias(reception, content), vectors=reception.vectors / size, unit_bias=expectation.unit_bias
     )
     return fields, kept
 
@@ -75,18 +77,31 @@ def fields_of_unrated(
     """
     known = reception.known
     values, words = _values(content, known)
-    expectation, bias = expectation_of_unrated(values, words, known, reception.item_bias, reception.unit_bias)
     fields = {
         STATISTICS: _statistics(reception, [*values, words])[~known],
         VECTORS: vectors_of_unrated(values, known, reception.vectors),
-        EXPECTATION: expectation,
+        EXPECTATION: expectation_of_unrated(values, words, known, reception.unit_bias),
     }
-    return fields, bias
+    return fields, _item_bias(reception, content)[~known].astype(np.float32)
 
 
 def _values(content: Content, known: Bool[np.ndarray, " items"]) -> tuple[list[Values], Values]:
     """Which item has which values of each field, and which words in its title."""
     return values_of_fields(content.features, content.kinds, known), values_of_titles(content.titles, known)
+
+
+def _item_bias(reception: Reception, content: Content) -> Float64[np.ndarray, "items heads"]:
+    """Of rated items their own bias; of the others the one that values alone let expect, as the floors have it.
+
+    A number that no rated item has, as a later year, says nothing here, and words and pairs of values are left to the
+    field, whose weight is learned: on newer films kept from training that was better in order.
+    """
+    known = reception.known
+    values = values_of_fields(content.features, content.kinds, None)
+    bias = expected_from_content(
+        design_of_values(values, known), torch.from_numpy(known), torch.from_numpy(reception.item_bias)
+    )
+    return bias.numpy()
 
 
 def _statistics(reception: Reception, values: Sequence[Values]) -> Float32[np.ndarray, "items width"]:

@@ -1,9 +1,9 @@
 """What content says of items that nobody has rated: ridge regression from feature values to biases and factors.
 
 With a row x_i of zeros and ones for the values that item i has, of every categorical and multi-valued field but the id,
-and ȳ the mean of y over the n training items,
+and x̄ and ȳ the means of x and y over the n training items,
 
-    W = argmin Σ_i ‖y_i - ȳ - Wᵀx_i‖² + λ ‖W‖²,    y_new = ȳ + Wᵀx_new,
+    W = argmin Σ_i ‖y_i - ȳ - Wᵀ(x_i - x̄)‖² + λ ‖W‖²,    y_new = ȳ + Wᵀ(x_new - x̄),
 
 found by conjugate gradients, which need nothing but products with the sparse x. A value counts where two training items
 have it.
@@ -67,11 +67,15 @@ def expected_from_content(
         return torch.where(known[:, None], values, mean)
     weight = known.double()[:, None]
     moment = design.mT @ (weight * (values - mean))
+    centre = (design.mT @ weight).mT / weight.sum()
+
+    def above_mean(solution: Tensor) -> Tensor:
+        return design @ solution - centre @ solution
 
     def normal_equations(solution: Tensor) -> Tensor:
-        return design.mT @ (weight * (design @ solution)) + PENALTY * solution
+        return design.mT @ (weight * above_mean(solution)) + PENALTY * solution
 
-    return torch.where(known[:, None], values, mean + design @ _solve(normal_equations, moment))
+    return torch.where(known[:, None], values, mean + above_mean(_solve(normal_equations, moment)))
 
 
 def held_out_from_content(

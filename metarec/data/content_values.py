@@ -1,6 +1,6 @@
 """Which item has which values: of its fields, and the words of its title.
 
-Where all values that training items have are numbers, such as years, another number counts as the nearest of them.
+Where all values that training items have are numbers, such as years, another number can count as the nearest of them.
 """
 
 from collections.abc import Mapping
@@ -31,14 +31,16 @@ class Values(NamedTuple):
 
 
 def values_of_fields(
-    features: Mapping[str, pa.ChunkedArray], kinds: Mapping[str, FeatureKind], known: Bool[np.ndarray, " items"]
+    features: Mapping[str, pa.ChunkedArray],
+    kinds: Mapping[str, FeatureKind],
+    known: Bool[np.ndarray, " items"] | None,
 ) -> list[Values]:
     """The values of each categorical and multi-valued field.
 
     Args:
         features: a row each item; the categorical and multi_valued ones count, the id left out by the caller.
         kinds: what each feature is.
-        known: the training items.
+        known: the training items, to whose numbers others are moved; None = each stays what it is.
     """
     chosen = [features[name] for name, kind in kinds.items() if kind in ("categorical", "multi_valued")]
     return [_values(column, known) for column in chosen]
@@ -60,7 +62,7 @@ def _words(titles: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.split_pattern_regex(pc.replace_substring_regex(plain, r"[^\pL\pN']+", " "), r"\s+")
 
 
-def _values(column: pa.ChunkedArray, known: Bool[np.ndarray, " items"]) -> Values:
+def _values(column: pa.ChunkedArray, known: Bool[np.ndarray, " items"] | None) -> Values:
     """The pairs of an item and a value of its own, each pair once."""
     column = column.combine_chunks()
     if pa.types.is_list(column.type):
@@ -69,7 +71,9 @@ def _values(column: pa.ChunkedArray, known: Bool[np.ndarray, " items"]) -> Value
         item, text = np.arange(len(column)), column
     text = text.cast(pa.string())
     real = np.asarray(pc.fill_null(pc.not_equal(text, ""), False), bool)
-    item, text = item[real], _nearest_known(text.filter(pa.array(real)), known[item[real]])
+    item, text = item[real], text.filter(pa.array(real))
+    if known is not None:
+        text = _nearest_known(text, known[item])
     encoded = text.dictionary_encode()
     value, num_values = np.asarray(encoded.indices).astype(np.int64), len(encoded.dictionary)
     pairs = np.unique(item * max(num_values, 1) + value)

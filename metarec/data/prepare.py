@@ -38,7 +38,7 @@ from metarec.schema import FORMAT_VERSION, SPLITS, Schema, Split
 ROWS_PER_BUCKET = 500_000
 """About so many ratings are grouped at once."""
 MAX_BUCKETS = 256
-REVISION = 7
+REVISION = 8
 """Raised with each change of what the same ratings and settings come to, so that datasets of before are made anew."""
 _SCRATCH = "scratch-"
 Progress = Callable[[str], None]

@@ -59,16 +59,6 @@ def test_without_content_nothing_is_expected_but_the_mean():
     bias = RNG.normal(size=(len(KNOWN), 1))
     found = content_expectation([empty], empty, KNOWN, bias)
     assert not found.field.any()
-    np.testing.assert_allclose(found.item_bias[~KNOWN], bias[KNOWN].mean(), rtol=1e-12)
-
-
-def test_rated_items_keep_their_bias_and_others_get_the_expected_one_in_rating_points():
-    bias = np.zeros((len(KNOWN), 1))
-    bias[KNOWN, 0] = 0.3 + HAS[:, 0] - 0.5 * HAS[:, 1]
-    field = values_of(np.concatenate([HAS, NEW]))
-    found = content_expectation([field], values_of(np.zeros((len(KNOWN), 1), bool)), KNOWN, bias)
-    assert found.item_bias[KNOWN].tolist() == bias[KNOWN].tolist()
-    np.testing.assert_allclose(found.item_bias[~KNOWN, 0], [0.3, 1.3, -0.2, 0.8], atol=0.2)
 
 
 def test_what_unrated_items_have_as_bias_does_not_count():
@@ -85,6 +75,5 @@ def test_one_regression_says_the_same_of_unrated_items():
     bias = RNG.normal(size=(len(KNOWN), 2))
     field = values_of(np.concatenate([HAS, NEW]))
     found = content_expectation([field], field, KNOWN, bias)
-    again, its_bias = expectation_of_unrated([field], field, KNOWN, found.item_bias, found.unit_bias)
+    again = expectation_of_unrated([field], field, KNOWN, found.unit_bias)
     np.testing.assert_allclose(again, found.field[~KNOWN], atol=1e-6)
-    np.testing.assert_allclose(its_bias, found.item_bias[~KNOWN], atol=1e-6)

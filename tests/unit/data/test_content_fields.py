@@ -100,3 +100,24 @@ def test_unrated_items_change_nothing_for_rated_ones(whole, name):
     fields, _ = whole
     alone, _ = content_fields(learned(0), content(*RATED))
     np.testing.assert_allclose(alone[name], fields[name][:NUM_RATED], rtol=0, atol=1e-6)
+
+
+def test_unrated_items_have_the_bias_that_their_values_let_expect_and_rated_ones_their_own():
+    """A tag is worth a point, the last year as much, and a word half a point, on which no bias goes."""
+    num = 4000
+    rng = np.random.default_rng(2)
+    tags, last, word = (rng.random(num) < 0.5 for _ in range(3))
+    bias = (1.0 * tags + 1.0 * last + 0.5 * word)[:, None]
+    rated = Reception(np.full(num, 9), bias, np.zeros((num, 2)), np.zeros((num, 3)), bias).with_unrated(5)
+    items = content(
+        [["good"] if tag else [] for tag in tags] + [[], ["good"], ["good"], ["good"], ["never"]],
+        [str(1998 + year) for year in last] + ["1998", "1998", "1999", "2000", "1998"],
+        [f"{'Again' if one else 'Once'} (1998)" for one in word] + ["Once", "Once", "Once", "Again", "Once"],
+    )
+    _, kept = content_fields(rated, items)
+    assert kept.item_bias[:num].tolist() == bias.tolist()
+    plain, good, best, later, unheard = kept.item_bias[num:, 0]
+    assert good - plain == pytest.approx(1.0, abs=0.05)
+    assert best - good == pytest.approx(1.0, abs=0.05)
+    assert later == pytest.approx((good + best) / 2, abs=0.05)  # of a year that no rated item has nothing is known
+    assert unheard == plain

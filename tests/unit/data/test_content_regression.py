@@ -16,6 +16,15 @@ def features(**columns):
     return {name: torch.tensor(values) for name, values in columns.items()}
 
 
+def with_intercept(design, known, values):
+    """Ridge regression with a constant that is not penalised, by the normal equations of both, for all items."""
+    inputs = torch.cat([design, torch.ones_like(design[:, :1])], dim=1)
+    penalty = PENALTY * torch.eye(inputs.shape[1]).double()
+    penalty[-1, -1] = 0.0
+    rated = inputs[known]
+    return inputs @ torch.linalg.solve(rated.mT @ rated + penalty, rated.mT @ values[known])
+
+
 def test_a_new_item_gets_the_ridge_solution_of_its_values():
     """Two items of genre 1 with 3 and 1, two of genre 2 with -1: mean 0.5; w_1 = (2.5 + .5) / (2 + λ)."""
     items = features(genre=[[1], [1], [2], [2], [1]])
@@ -38,11 +47,8 @@ def test_several_fields_share_what_they_explain():
     for item in range(30):
         design[item, [int(v) for v in many[item] if v > 0]] = 1
         design[item, 4 + int(one[item])] = 1
-    mean = values[:25].mean(0)
-    gram = design[:25].mT @ design[:25] + PENALTY * torch.eye(8).double()
-    weights = torch.linalg.solve(gram, design[:25].mT @ (values[:25] - mean))
     filled = fill_from_content(features(many=many.tolist(), one=one.tolist()), known, values)
-    torch.testing.assert_close(filled[25:], mean + design[25:] @ weights, rtol=0, atol=1e-8)
+    torch.testing.assert_close(filled[25:], with_intercept(design, known, values)[25:], rtol=0, atol=1e-8)
 
 
 def test_a_value_that_one_item_alone_has_says_nothing():
@@ -50,6 +56,19 @@ def test_a_value_that_one_item_alone_has_says_nothing():
     known = torch.tensor([True, True, True, True, False])
     values = torch.tensor([[1.0], [3.0], [2.0], [2.0], [0.0]], dtype=torch.float64)
     assert fill_from_content(features(genre=[[1], [2], [3], [3], [1]]), known, values)[4].tolist() == [2.0]
+
+
+def test_without_a_value_of_a_field_an_item_is_expected_as_the_others_make_it():
+    """Every item has an era, a third of them in it a flag that is worth a point; the new one's era was never met."""
+    flag = torch.arange(3001) % 3 == 0
+    era = torch.arange(3001) % 2 + 1
+    era[3000] = 7
+    known = torch.arange(3001) < 3000
+    values = flag.double()[:, None].clone()
+    items = {"era": era[:, None], "flag": flag.long()[:, None]}
+    torch.testing.assert_close(
+        fill_from_content(items, known, values)[3000], torch.tensor([1.0]).double(), atol=0.02, rtol=0
+    )
 
 
 def test_ids_and_numbers_are_no_content():
@@ -98,9 +117,6 @@ def test_the_solution_is_found_to_so_many_digits_that_the_order_of_sums_does_not
     known = torch.rand(num_items, generator=generator) < 0.8
     values = torch.randn(num_items, 3, generator=generator, dtype=torch.float64)
     design = design_of([(item, value, num_values)], known)
-    rated = design.to_dense()[known]
-    mean = values[known].mean(0)
-    gram = rated.mT @ rated + PENALTY * torch.eye(num_values).double()
-    expected = mean + design.to_dense() @ torch.linalg.solve(gram, rated.mT @ (values[known] - mean))
+    expected = with_intercept(design.to_dense(), known, values)
     found = expected_from_content(design, known, values)
     torch.testing.assert_close(found[~known], expected[~known], rtol=0, atol=1e-9)
