@@ -28,8 +28,8 @@ class DataConfig:
     """Whether items get three dense fields for when nobody has rated them: `content_statistics`, how training users
     received other items of the same content, from categorical and multi-valued features and the words of titles;
     `content_vectors`, the taste vector that a regression on those features expects of them; and `content_expectation`,
-    the bias that one on words of titles and pairs of values as well expects. That is then the bias of items without a
-    training rating, which else is 0."""
+    the bias that one on words of titles and pairs of values as well expects. The bias of items without a training
+    rating, which else is 0, is then the one that a regression on those features alone expects."""
 
     def __post_init__(self) -> None:
         require(self.min_ratings >= 1, "data.min_ratings", self.min_ratings, "use 1 or more")
