@@ -10,17 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32
 
 from metarec.data.content_expectation import NAME as EXPECTATION
 from metarec.data.content_expectation import content_expectation, expectation_of_unrated
-from metarec.data.content_regression import expected_from_content
 from metarec.data.content_statistics import NAME as STATISTICS
 from metarec.data.content_statistics import content_statistics
 from metarec.data.content_values import Values, values_of_fields, values_of_titles
 from metarec.data.content_vectors import NAME as VECTORS
-from metarec.data.content_vectors import content_vectors, design_of_values, vectors_of_unrated
+from metarec.data.content_vectors import content_vectors, vectors_of_unrated
 from metarec.data.reception import Reception
 from metarec.schema import FeatureKind
 
@@ -60,9 +58,9 @@ def content_fields(
         VECTORS: vectors,
         EXPECTATION: expectation.field,
     }
-    kept = reception._replace(
-        item_bias=_item_bias(reception, content), vectors=reception.vectors / size, unit_bias=expectation.unit_bias
-    )
+    item_bias = reception.item_bias.copy()
+    item_bias[~known] = _bias_of_unrated(reception, content)
+    kept = reception._replace(item_bias=item_bias, vectors=reception.vectors / size, unit_bias=expectation.unit_bias)
     return fields, kept
 
 
@@ -82,7 +80,7 @@ def fields_of_unrated(
         VECTORS: vectors_of_unrated(values, known, reception.vectors),
         EXPECTATION: expectation_of_unrated(values, words, known, reception.unit_bias),
     }
-    return fields, _item_bias(reception, content)[~known].astype(np.float32)
+    return fields, _bias_of_unrated(reception, content)
 
 
 def _values(content: Content, known: Bool[np.ndarray, " items"]) -> tuple[list[Values], Values]:
@@ -90,18 +88,14 @@ def _values(content: Content, known: Bool[np.ndarray, " items"]) -> tuple[list[V
     return values_of_fields(content.features, content.kinds, known), values_of_titles(content.titles, known)
 
 
-def _item_bias(reception: Reception, content: Content) -> Float64[np.ndarray, "items heads"]:
-    """Of rated items their own bias; of the others the one that values alone let expect, as the floors have it.
+def _bias_of_unrated(reception: Reception, content: Content) -> Float32[np.ndarray, "unrated heads"]:
+    """The bias that values alone let expect of items without a training rating, as the floors have it.
 
     A number that no rated item has, as a later year, says nothing here, and words and pairs of values are left to the
     field, whose weight is learned: on newer films kept from training that was better in order.
     """
-    known = reception.known
     values = values_of_fields(content.features, content.kinds, None)
-    bias = expected_from_content(
-        design_of_values(values, known), torch.from_numpy(known), torch.from_numpy(reception.item_bias)
-    )
-    return bias.numpy()
+    return vectors_of_unrated(values, reception.known, reception.item_bias)
 
 
 def _statistics(reception: Reception, values: Sequence[Values]) -> Float32[np.ndarray, "items width"]:

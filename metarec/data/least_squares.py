@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import embedding_bag, pad
 
 from metarec.data.histories import Histories
 
@@ -113,7 +113,7 @@ def factorise(
 
 def beside_bias(factors: Float64[Tensor, "*batch rank"]) -> Float64[Tensor, "*batch width"]:
     """Factors with a last column of ones, whose weight is a bias."""
-    return torch.cat([factors, torch.ones_like(factors[..., :1])], dim=-1)
+    return pad(factors, (0, 1), value=1.0)
 
 
 def penalties(rank: int, penalty: float, bias_damping: float) -> Float64[Tensor, " width"]:

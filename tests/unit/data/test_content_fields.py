@@ -121,3 +121,9 @@ def test_unrated_items_have_the_bias_that_their_values_let_expect_and_rated_ones
     assert best - good == pytest.approx(1.0, abs=0.05)
     assert later == pytest.approx((good + best) / 2, abs=0.05)  # of a year that no rated item has nothing is known
     assert unheard == plain
+
+
+def test_unrated_items_have_the_mean_bias_where_rated_ones_have_no_values():
+    rated = learned(2)
+    _, kept = content_fields(rated, content([None] * 32, [None] * 32, ["Thing"] * 32))
+    np.testing.assert_allclose(kept.item_bias[NUM_RATED:], rated.item_bias[:NUM_RATED].mean(), rtol=1e-6)
