@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from jobs.benchmarks import checkpoints
-from tests.jobs.command_line import SMALL, run_job, start_job
+from tests.jobs.command_line import SMALL, rest_of, run_job, start_job, until
 
 
 def test_every_damaged_checkpoint_is_found_named_and_passed_over():
@@ -25,12 +25,10 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_leaves_nothing_half():
 def test_a_resumed_job_says_which_checkpoint_it_skipped_and_where_it_goes_on(tmp_path):
     long = ["--set", "run.name=long", *SMALL, "outer.epochs=200", "train.num_workers=0", "train.meta_batch=16"]
     process = start_job("train", *long, root=tmp_path)
-    for line in process.stdout:
-        if "epoch 3/" in line:
-            break
+    until(process, "epoch 3/")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    said = rest_of(process)
+    assert process.returncode == 130, said
     *_, kept, damaged = sorted((tmp_path / "runs/long/checkpoints").iterdir())
     (damaged / "weights.safetensors").write_bytes(b"half")
     resumed = run_job("train", *long, root=tmp_path)

@@ -1,7 +1,6 @@
 """Everything that a job keeps, on a server that speaks S3: prepared, trained, stopped and gone on from there."""
 
 import importlib.util
-import os
 import shlex
 import signal
 import socket
@@ -14,7 +13,7 @@ from pyarrow import fs
 
 from metarec import storage
 from metarec.errors import StorageError
-from tests.jobs.command_line import CHECKOUT, SMALL, run_job
+from tests.jobs.command_line import SMALL, rest_of, run_job, start_job, until
 from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -73,15 +72,10 @@ def test_a_bucket_that_is_not_there_is_named(root):
 def test_a_job_with_its_root_on_s3_is_stopped_goes_on_and_is_evaluated(root, tmp_path):
     settings = ["run.name=far", f"output.root={root}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", *SMALL]
     long = ["--set", *settings, "train.num_workers=2", "outer.epochs=40"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.train", *long], cwd=CHECKOUT, env={**os.environ, "METAREC_HOME": str(tmp_path)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    for line in process.stdout:
-        if "epoch 2/" in line:
-            process.send_signal(signal.SIGTERM)
-            break
-    said = process.communicate(timeout=240)[0]
+    process = start_job("train", *long, root=tmp_path)
+    until(process, "epoch 2/")
+    process.send_signal(signal.SIGTERM)
+    said = rest_of(process)
     assert process.returncode == 130, said
     resumed = run_job("train", *long, root=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr

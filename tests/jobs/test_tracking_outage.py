@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from metarec.search.trials import Trials
 from metarec.train.journal import read_journal
-from tests.jobs.command_line import SMALL, last_line, run_job, start_job
+from tests.jobs.command_line import SMALL, last_line, rest_of, run_job, start_job, until
 from tests.tracking_server import TrackingServer
 
 pytestmark = pytest.mark.slow
@@ -26,13 +26,6 @@ def server(tmp_path):
 
 def begin(root, server, *settings):
     return start_job("train", "--set", "run.name=outage", f"tracking.uri={server.uri}", *settings, root=root)
-
-
-def until(process, words):
-    for line in process.stdout:
-        if words in line:
-            return
-    pytest.fail(f"the job ended without {words!r}")
 
 
 def held_and_kept(server, root):
@@ -54,7 +47,7 @@ def test_a_server_that_was_gone_for_most_of_a_training_holds_all_of_it(server, t
     server.kill()
     until(process, "epoch 40/")
     server.start()
-    output, _ = process.communicate(timeout=300)
+    output = rest_of(process)
     assert process.returncode == 0, output
     run, held, kept = held_and_kept(server, tmp_path)
     assert run.info.status == "FINISHED"
@@ -67,7 +60,7 @@ def test_a_server_that_stays_away_costs_the_end_of_the_job_alone_and_the_same_co
     process = begin(tmp_path, server, *long)
     until(process, "epoch 1/")
     server.kill()
-    output, _ = process.communicate(timeout=300)
+    output = rest_of(process)
     assert process.returncode == 1
     assert "trained on" in output
     assert "training is done and kept: go on with --set run.name=outage" in output.splitlines()[-1]
@@ -92,7 +85,7 @@ def test_a_search_whose_server_stays_away_says_at_its_end_how_to_go_on(server, t
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     server.kill()
-    output, _ = process.communicate(timeout=300)
+    output = rest_of(process)
     assert process.returncode == 1
     assert output.splitlines()[-1].startswith("error: the MLflow server ")
     assert output.endswith("; all trials have ended and are kept: go on with --set run.name=outage\n")
