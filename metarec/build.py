@@ -152,6 +152,8 @@ def build_learner(config: Config, schema: Schema, *, derivatives: bool = True) -
     """
     for name in config.model.member_names:
         _require_known("model.member_names", name, MODELS)
+    for name in config.model.member_algorithms:
+        _require_known("model.member_algorithms", name, ALGORITHMS)
     members = [_build_member(own, schema, derivatives) for own in member_configs(config)]
     for member, trained in zip(members, itertools.cycle(config.model.member_trained or (True,)), strict=False):
         if not trained:
@@ -167,6 +169,7 @@ def member_configs(config: Config) -> list[Config]:
     ]
     alone = with_values(config, {"model.members": 1} | {f"model.{name}": () for name in MEMBER_SETTINGS})
     names = itertools.cycle(settings.member_names or (settings.name,))
+    algorithms = itertools.cycle(settings.member_algorithms or (config.algorithm.name,))
     unseen = itertools.cycle(settings.member_leave_out or ("",))
     starts = itertools.cycle(settings.member_residual or (settings.residual,))
     return [
@@ -175,11 +178,14 @@ def member_configs(config: Config) -> list[Config]:
             {
                 "run.seed": seed,
                 "model.name": name,
+                "algorithm.name": algorithm,
                 "model.leave_out": f"{settings.leave_out} {others}".strip(),
                 "model.residual": residual,
             },
         )
-        for seed, name, others, residual in zip((run_seed, *seeds), names, unseen, starts, strict=False)
+        for seed, name, algorithm, others, residual in zip(
+            (run_seed, *seeds), names, algorithms, unseen, starts, strict=False
+        )
     ]
 
 

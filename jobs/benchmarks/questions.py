@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64, Int64
 from jobs import command
 from jobs.benchmarks.trainings import learner_here
 from jobs.command import say
-from metarec.algorithms.inner_loop import StepwiseAlgorithm
+from metarec.algorithms.committee import takes_inner_steps
 from metarec.config import Config, load_config
 from metarec.evaluate.figures import signed
 from metarec.evaluate.interval import Interval, paired_interval
@@ -94,7 +94,7 @@ def orders_of(learner: "Learner", num_draws: int) -> dict[str, list[Int64[np.nda
     count = np.asarray(learner.facts[STATISTICS]["num_ratings"])
     popular = np.argsort(-count, kind="stable")[: int((count > 0).sum())]
     choices: list[Choice] = ["variance", "evidence"]
-    if isinstance(learner.module.algorithm, StepwiseAlgorithm):
+    if takes_inner_steps(learner.module):
         choices.append("gradient")
     fixed = {POPULAR: popular}
     for by in choices:

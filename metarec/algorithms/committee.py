@@ -1,6 +1,6 @@
-"""A committee: learners of one algorithm whose predictions are averaged.
+"""A committee: learners whose predictions are averaged.
 
-They differ in where their weights start, and where it is wanted in their recommender and in the fields that they see.
+They differ in where their weights start, and where it is wanted in recommender, algorithm and the fields they see.
 What they get wrong differs in part, more so the less they are alike, and the mean of m of them has only 1/m of the
 variance of that part. Each is trained for its own loss and adapts by itself, for m times the cost. A member may stay
 as it starts: a closed form beside learned ones.
@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from metarec.algorithms.increments import why_ratings_are_needed
+from metarec.algorithms.inner_loop import StepwiseAlgorithm
 from metarec.algorithms.meta_learner import MetaLearner, MetaOutput
-from metarec.contracts import Algorithm, Recommender, RunningState, State
+from metarec.contracts import Recommender, RunningState, State
 from metarec.task import Catalogue, Rows, TaskBatch
 
 
@@ -27,7 +28,7 @@ class Committee(nn.Module):
     """Several meta-learners as one; what it does is what `MetaLearner` does.
 
     Args:
-        members: at least two, of configs that differ in seed, recommender, fields and residual alone; one is trained.
+        members: at least two, whose configs differ in seed, recommender, algorithm, fields or residual, one trained.
     """
 
     def __init__(self, members: Iterable[MetaLearner]) -> None:
@@ -40,11 +41,6 @@ class Committee(nn.Module):
     def model(self) -> Recommender:
         """The first member's recommender; that of others may be another."""
         return self.members[0].model
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """The first member's algorithm, for what all of them have in common."""
-        return self.members[0].algorithm
 
     def forward(self, catalogue: Catalogue, batch: TaskBatch, progress: float = 1.0) -> MetaOutput:
         """The sum of the trained members' surrogates, whose gradient by a member's weights is that of the member alone.
@@ -111,6 +107,11 @@ def members_of(learner: AnyLearner) -> Sequence[MetaLearner]:
 def is_trained(member: MetaLearner) -> bool:
     """Whether it is meta-trained; else it stays as it starts."""
     return any(parameter.requires_grad for parameter in member.parameters())
+
+
+def takes_inner_steps(learner: AnyLearner) -> bool:
+    """Whether it adapts by steps along a gradient, with every member."""
+    return all(isinstance(member.algorithm, StepwiseAlgorithm) for member in members_of(learner))
 
 
 def why_a_learner_needs_ratings(learner: AnyLearner) -> str | None:

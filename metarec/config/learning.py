@@ -9,7 +9,7 @@ LOSSES = ("squared", "absolute", "absolute_squared", "cross_entropy", "pairwise"
 """The objectives that `inner.loss` and `outer.loss` name."""
 RANKING_LOSSES = ("pairwise", "softmax")
 """Those of them whose scores tell an order and nothing else."""
-MEMBER_SETTINGS = ("member_names", "member_leave_out", "member_residual", "member_trained")
+MEMBER_SETTINGS = ("member_names", "member_algorithms", "member_leave_out", "member_residual", "member_trained")
 """Those of `ModelConfig` with an entry for each member of a committee."""
 _Residual = Literal["bias", "item", "user", "none"]
 
@@ -57,6 +57,8 @@ class ModelConfig:
     member_names: tuple[str, ...] = ()
     """Of a committee: the recommender of each member, in place of `name`; with fewer entries than members they start
     again from the first. Members that are unlike each other err in different places."""
+    member_algorithms: tuple[str, ...] = ()
+    """Of a committee: the algorithm of each member, in place of `algorithm.name`; entries as in `member_names`."""
     member_leave_out: tuple[str, ...] = ()
     """Of a committee: what each member does not see, beside `leave_out`; entries as in `member_names`."""
     member_residual: tuple[_Residual, ...] = ()

@@ -146,8 +146,9 @@ class Config:
 
     @property
     def learner_name(self) -> str:
-        """What the learner is called in tables: the algorithm on the recommender, or on those of a committee."""
-        return f"{self.algorithm.name} on {' + '.join(dict.fromkeys(self.model.member_names or (self.model.name,)))}"
+        """What the learner is called in tables: the algorithm on the recommender, or those of a committee."""
+        algorithms = dict.fromkeys(self.model.member_algorithms or (self.algorithm.name,))
+        return f"{' + '.join(algorithms)} on {' + '.join(dict.fromkeys(self.model.member_names or (self.model.name,)))}"
 
     @property
     def model_name(self) -> str:

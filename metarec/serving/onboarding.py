@@ -31,7 +31,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from metarec.algorithms.all_items import score_items
-from metarec.algorithms.inner_loop import StepwiseAlgorithm
+from metarec.algorithms.committee import takes_inner_steps
 from metarec.errors import RequestError
 from metarec.serving.learner import STATISTICS, Learner
 
@@ -150,9 +150,9 @@ def _answers(
 
 
 def _require_a_gradient(learner: Learner) -> None:
-    if not isinstance(learner.module.algorithm, StepwiseAlgorithm):
+    if not takes_inner_steps(learner.module):
         raise RequestError(
-            f"{learner.config.algorithm.name} takes no inner steps, so that it has no gradient to ask by; "
+            f"{learner.config.learner_name} takes no inner steps, so that it has no gradient to ask by; "
             "ask by evidence, which measures the predictions"
         )
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from metarec.algorithms.all_items import score_items
-from metarec.algorithms.committee import Committee, is_trained, why_a_learner_needs_ratings
+from metarec.algorithms.alpaca import Alpaca
+from metarec.algorithms.committee import Committee, is_trained, takes_inner_steps, why_a_learner_needs_ratings
+from metarec.algorithms.matching import Matching
 from metarec.build import build_learner, member_configs
 from metarec.config import load_config
 from metarec.errors import ConfigError
@@ -22,6 +24,12 @@ COMBINATIONS = {
         "model.residual=item",
         "model.member_names=['mf', 'melu']",
         "model.member_leave_out=['user.*', 'item.id', '']",
+    ),
+    "alpaca and matching on mf": (
+        "algorithm.name=alpaca",
+        "model.name=mf",
+        "model.member_algorithms=['alpaca', 'matching']",
+        "model.member_residual=['item', 'bias']",
     ),
 }
 EACH = pytest.mark.parametrize("settings", COMBINATIONS.values(), ids=COMBINATIONS)
@@ -126,6 +134,17 @@ def test_each_member_has_its_own_recommender_and_sees_what_its_entry_leaves_in()
     assert unlike == [True, False]
 
 
+def test_each_member_has_its_own_algorithm():
+    settings = ["model.members=3", "model.member_algorithms=['alpaca', 'matching']", "model.name=mf"]
+    config = load_config(None, settings)
+    assert config.learner_name == "alpaca + matching on mf"
+    assert [own.algorithm.name for own in member_configs(config)] == ["alpaca", "matching", "alpaca"]
+    committee = make_learner(*settings)
+    assert [type(member.algorithm) for member in committee.members] == [Alpaca, Matching, Alpaca]
+    assert not takes_inner_steps(make_learner("model.members=2", "model.member_algorithms=['maml', 'matching']"))
+    assert takes_inner_steps(make_learner("model.members=2", "model.member_algorithms=['maml', 'meta_sgd']"))
+
+
 def test_each_member_starts_from_its_own_residual():
     settings = ["model.members=3", "model.member_residual=['user', 'item']"]
     assert [own.model.residual for own in member_configs(load_config(None, settings))] == ["user", "item", "user"]
@@ -194,6 +213,10 @@ def test_a_linear_member_that_stays_is_the_ridge_regression_of_what_the_base_lea
             r"^model\.members is 1; use 1 for each entry of model\.member_trained",
         ),
         (["model.members=2", "model.member_names=['mf', 'mff']"], r"^model\.member_names is 'mff'; use one of melu, "),
+        (
+            ["model.members=2", "model.member_algorithms=['maml', 'mam']"],
+            r"^model\.member_algorithms is 'mam'; use one of maml, ",
+        ),
     ],
 )
 def test_entries_that_no_member_has_or_that_name_nothing_are_refused(settings, message):
@@ -206,3 +229,5 @@ def test_a_committee_needs_the_ratings_where_one_member_does():
     assert why_a_learner_needs_ratings(make_learner(*settings, "model.name=mf")) is None
     reason = why_a_learner_needs_ratings(make_learner(*settings, "model.member_names=['mf', 'transformer']"))
     assert reason == "the recommender looks at the ratings whenever it scores an item"
+    reason = why_a_learner_needs_ratings(make_learner(*settings, "model.member_algorithms=['alpaca', 'matching']"))
+    assert reason is not None

@@ -40,6 +40,13 @@ def test_which_algorithms_read_the_inner_rate_at_each_start(algorithm, learned, 
     assert ("inner.lr" in live_settings(config)) == live
 
 
+def test_the_inner_rate_is_live_where_one_member_of_a_committee_reads_it():
+    settings = ["algorithm.name=alpaca", "model.members=2"]
+    mixed, learned = ["meta_sgd", "reptile"], ["meta_sgd", "meta_sgd"]
+    assert "inner.lr" in live_settings(load_config(None, [*settings, f"model.member_algorithms={mixed}"]))
+    assert "inner.lr" not in live_settings(load_config(None, [*settings, f"model.member_algorithms={learned}"]))
+
+
 def test_a_population_of_one_is_refused():
     with pytest.raises(ConfigError, match="one trial has none to compare with; use --trials 2"):
         check_population(load_config(None, ALONE), OUTER, 1)

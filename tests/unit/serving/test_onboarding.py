@@ -78,7 +78,7 @@ def test_an_algorithm_without_inner_steps_has_no_gradient_to_ask_by(algorithm):
     if algorithm in ("maml", "meta_sgd", "reptile", "imaml", "learned_mask", "fine_tuned"):
         assert len(choose_questions(learner, 4, by="gradient")) == 4
         return
-    with pytest.raises(RequestError, match=f"{algorithm} takes no inner steps, .*; ask by evidence"):
+    with pytest.raises(RequestError, match=f"{algorithm} on melu takes no inner steps, .*; ask by evidence"):
         choose_questions(learner, 4, by="gradient")
 
 
