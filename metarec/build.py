@@ -168,24 +168,17 @@ def member_configs(config: Config) -> list[Config]:
         int(np.random.SeedSequence((run_seed, place)).generate_state(1)[0]) for place in range(1, settings.members)
     ]
     alone = with_values(config, {"model.members": 1} | {f"model.{name}": () for name in MEMBER_SETTINGS})
-    names = itertools.cycle(settings.member_names or (settings.name,))
-    algorithms = itertools.cycle(settings.member_algorithms or (config.algorithm.name,))
-    unseen = itertools.cycle(settings.member_leave_out or ("",))
-    starts = itertools.cycle(settings.member_residual or (settings.residual,))
+    in_turn = {
+        "model.name": config.recommenders,
+        "algorithm.name": config.algorithms,
+        "model.leave_out": [f"{settings.leave_out} {own}".strip() for own in settings.member_leave_out or ("",)],
+        "model.residual": settings.member_residual or (settings.residual,),
+    }
     return [
         with_values(
-            alone,
-            {
-                "run.seed": seed,
-                "model.name": name,
-                "algorithm.name": algorithm,
-                "model.leave_out": f"{settings.leave_out} {others}".strip(),
-                "model.residual": residual,
-            },
+            alone, {"run.seed": seed} | {name: entries[place % len(entries)] for name, entries in in_turn.items()}
         )
-        for seed, name, algorithm, others, residual in zip(
-            (run_seed, *seeds), names, algorithms, unseen, starts, strict=False
-        )
+        for place, seed in enumerate((run_seed, *seeds))
     ]
 
 

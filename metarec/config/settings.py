@@ -147,8 +147,18 @@ class Config:
     @property
     def learner_name(self) -> str:
         """What the learner is called in tables: the algorithm on the recommender, or those of a committee."""
-        algorithms = dict.fromkeys(self.model.member_algorithms or (self.algorithm.name,))
-        return f"{' + '.join(algorithms)} on {' + '.join(dict.fromkeys(self.model.member_names or (self.model.name,)))}"
+        algorithms, recommenders = (" + ".join(dict.fromkeys(names)) for names in (self.algorithms, self.recommenders))
+        return f"{algorithms} on {recommenders}"
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The name of the learner's algorithm, or those that the members of a committee have in turn."""
+        return self.model.member_algorithms or (self.algorithm.name,)
+
+    @property
+    def recommenders(self) -> tuple[str, ...]:
+        """The name of the learner's recommender, or those that the members of a committee have in turn."""
+        return self.model.member_names or (self.model.name,)
 
     @property
     def model_name(self) -> str:

@@ -65,8 +65,7 @@ def check_population(config: Config, space: Space, num_trials: int) -> None:
 
 def live_settings(config: Config) -> tuple[str, ...]:
     """The settings that training reads anew at each start, whatever weights it goes on with."""
-    names = config.model.member_algorithms or (config.algorithm.name,)
-    learned = all(name == "meta_sgd" or (name in LEARNS_RATES and config.inner.learned) for name in names)
+    learned = all(name == "meta_sgd" or (name in LEARNS_RATES and config.inner.learned) for name in config.algorithms)
     return LIVE if learned else ("inner.lr", *LIVE)
 
 
