@@ -16,7 +16,7 @@ from jobs.benchmarks.recovery import SETTINGS, Disturbed
 from metarec.config import load_config
 from metarec.data.dataset import open_dataset
 from metarec.train.journal import read_journal
-from tests.jobs.command_line import CHECKOUT, last_line
+from tests.jobs.command_line import CHECKOUT, last_line, until
 
 pytestmark = pytest.mark.slow
 
@@ -58,11 +58,8 @@ class Job:
 
     def until(self, words):
         """Read on until a line holds some words; it must come."""
-        for line in self.process.stdout:
-            self.said.append(line)
-            if words in line:
-                return line
-        raise AssertionError(f"{words!r} was not said: {''.join(self.said)}")
+        self.said += until(self.process, words)
+        return self.said[-1]
 
     def finish(self):
         """Read to the end; the exit code."""

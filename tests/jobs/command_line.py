@@ -32,30 +32,32 @@ def run_job(verb: str, *arguments: str, root: Path, timeout: float = 240) -> sub
     )
 
 
-def start_job(verb: str, *arguments: str, root: Path, own_session: bool = False) -> subprocess.Popen[str]:
+def start_job(
+    verb: str, *arguments: str, root: Path, stderr: int = subprocess.STDOUT, own_session: bool = False
+) -> subprocess.Popen[str]:
     """`python -m jobs.<verb>` in the background, with what it prints in a pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", f"jobs.{verb}", *arguments],
         cwd=CHECKOUT,
         env={**os.environ, "METAREC_HOME": str(root)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
         start_new_session=own_session,
     )
 
 
-def until(process: subprocess.Popen[str], words: str) -> None:
-    """Read what a job prints up to a line that holds some words; `rest_of` reads on from there."""
+def until(process: subprocess.Popen[str], words: str) -> list[str]:
+    """The lines that a job prints up to one that holds some words, which must come; `rest_of` reads on from there."""
     said = []
     for line in process.stdout:
         said.append(line)
         if words in line:
-            return
+            return said
     raise AssertionError(f"the job ended without {words!r}: {''.join(said)}")
 
 
-def rest_of(process: subprocess.Popen[str], timeout: float = 300) -> str:
+def rest_of(process: subprocess.Popen[str], timeout: float) -> str:
     """What a job prints up to its end, lines that were read ahead of `until` included (`communicate` loses them)."""
     late = threading.Timer(timeout, process.kill)
     late.start()

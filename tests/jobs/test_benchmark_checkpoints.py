@@ -27,7 +27,7 @@ def test_a_resumed_job_says_which_checkpoint_it_skipped_and_where_it_goes_on(tmp
     process = start_job("train", *long, root=tmp_path)
     until(process, "epoch 3/")
     process.send_signal(signal.SIGTERM)
-    said = rest_of(process)
+    said = rest_of(process, timeout=60)
     assert process.returncode == 130, said
     *_, kept, damaged = sorted((tmp_path / "runs/long/checkpoints").iterdir())
     (damaged / "weights.safetensors").write_bytes(b"half")

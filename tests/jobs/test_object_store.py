@@ -75,7 +75,7 @@ def test_a_job_with_its_root_on_s3_is_stopped_goes_on_and_is_evaluated(root, tmp
     process = start_job("train", *long, root=tmp_path)
     until(process, "epoch 2/")
     process.send_signal(signal.SIGTERM)
-    said = rest_of(process)
+    said = rest_of(process, timeout=240)
     assert process.returncode == 130, said
     resumed = run_job("train", *long, root=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr

@@ -47,7 +47,7 @@ def test_a_server_that_was_gone_for_most_of_a_training_holds_all_of_it(server, t
     server.kill()
     until(process, "epoch 40/")
     server.start()
-    output = rest_of(process)
+    output = rest_of(process, timeout=300)
     assert process.returncode == 0, output
     run, held, kept = held_and_kept(server, tmp_path)
     assert run.info.status == "FINISHED"
@@ -60,7 +60,7 @@ def test_a_server_that_stays_away_costs_the_end_of_the_job_alone_and_the_same_co
     process = begin(tmp_path, server, *long)
     until(process, "epoch 1/")
     server.kill()
-    output = rest_of(process)
+    output = rest_of(process, timeout=300)
     assert process.returncode == 1
     assert "trained on" in output
     assert "training is done and kept: go on with --set run.name=outage" in output.splitlines()[-1]
@@ -85,7 +85,7 @@ def test_a_search_whose_server_stays_away_says_at_its_end_how_to_go_on(server, t
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     server.kill()
-    output = rest_of(process)
+    output = rest_of(process, timeout=300)
     assert process.returncode == 1
     assert output.splitlines()[-1].startswith("error: the MLflow server ")
     assert output.endswith("; all trials have ended and are kept: go on with --set run.name=outage\n")

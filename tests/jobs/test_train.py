@@ -4,12 +4,13 @@ import json
 import re
 import shlex
 import signal
+import subprocess
 import time
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.jobs.command_line import SMALL, last_line, rest_of, run_job, start_job, until
+from tests.jobs.command_line import SMALL, last_line, run_job, start_job, until
 
 
 @pytest.fixture(scope="module")
@@ -189,12 +190,12 @@ def test_an_output_root_that_cannot_be_written_ends_with_one_sentence(tmp_path):
 
 def test_a_stopped_run_saves_says_how_to_go_on_and_goes_on(tmp_path):
     long = ("--set", "run.name=long", *SMALL, "outer.epochs=200", "train.checkpoint_every=50", "train.num_workers=0")
-    process = start_job("train", *long, root=tmp_path)
+    process = start_job("train", *long, root=tmp_path, stderr=subprocess.PIPE)
     until(process, "epoch 2/")
     process.send_signal(signal.SIGTERM)
-    said = rest_of(process)
-    assert process.returncode == 130, said
-    assert "go on with --set run.name=long" in last_line(said)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "go on with --set run.name=long" in last_line(errors)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("metarec").experiment_id])
     assert run.info.status == "KILLED"
